@@ -109,6 +109,7 @@ MAX_ANCHORED: Final = 1 << 16  # heights below a checkpoint whose block ids are 
 MAX_BUNDLE: Final = 64 * KIB  # one frame of votes: 280 votes, or a certificate of 128 and 100 votes
 MAX_BUNDLE_MESSAGES: Final = 2 * MAX_VALIDATORS  # messages in it: a round's votes
 MAX_POOL_ROUNDS: Final = 64  # rounds of one height whose votes are handed on
+MAX_KEPT_PROPOSALS: Final = 8  # of this height and the last that are handed on by streams
 MAX_POOL_OTHERS: Final = 64  # certificates and pieces of evidence of one height that are handed on
 MAX_FOLLOWERS: Final = 32  # peers that do not vote and get the votes for each block from one peer: a frame a block each
 UPSTREAMS: Final = 3  # peers that one that does not vote gets them from

@@ -54,6 +54,10 @@ class Bodies:
             compact = parse(data)
         except RemoteProtocolError:
             return Outcome.REJECT, None
+        return self.judge_parsed(forwarder, compact)
+
+    def judge_parsed(self, forwarder: str, compact: CompactProposal) -> tuple[Outcome, Found | None]:
+        """The same of a message that has been read."""
         return self._judge(forwarder, compact, self._driver.clock())
 
     def arrived_ms(self, proposal: Proposal) -> int:
@@ -125,13 +129,21 @@ class Bodies:
         assembly = Assembly(compact, self._find, held.block if held else None)
         if not assembly.missing:
             return assembly.whole()
-        sources = dict.fromkeys((peer_id(compact.signed.proposal.proposer), forwarder))
-        free = [peer for peer in sources if peer not in self._busy and peer not in self._liars]
+        assembly.sources = tuple(dict.fromkeys((peer_id(compact.signed.proposal.proposer), forwarder)))
+        return assembly if self.choose(assembly) else None  # the next repeat brings another chance
+
+    def choose(self, assembly: Assembly) -> bool:
+        """Choose whom to fetch from, of those that were not tried; False where nobody is left."""
+        free = [
+            peer for peer in assembly.sources
+            if peer not in self._busy and peer not in self._liars and peer not in assembly.tried
+        ]
         if not free:
-            return None  # the next repeat brings another chance
+            return False
         assembly.source = min(free, key=lambda peer: peer in self._failed)
+        assembly.tried.add(assembly.source)
         self._busy.add(assembly.source)
-        return assembly
+        return True
 
     def done(self, source: str) -> None:
         """Nothing is being fetched from a peer any more."""

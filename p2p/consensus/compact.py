@@ -45,11 +45,16 @@ class CompactProposal(Message, frozen=True):
         return covered and is_right_claim(self.signed, network, members, is_verified)
 
 
-def shrink(data: bytes) -> bytes:
+def compact(data: bytes) -> CompactProposal:
     """The compact form of a whole proposal, as packed by wire.pack."""
     _, retry, _, signed = load(tuple[int, int, int, SignedProposal], data)
     leaves = tuple(map(leaf_hash, signed.block.txs))
-    return encode(CompactProposal(VERSION, retry, replace(signed, block=replace(signed.block, txs=())), leaves))
+    return CompactProposal(VERSION, retry, replace(signed, block=replace(signed.block, txs=())), leaves)
+
+
+def shrink(data: bytes) -> bytes:
+    """The same, as it travels."""
+    return encode(compact(data))
 
 
 def parse(data: bytes) -> CompactProposal:
@@ -81,6 +86,8 @@ class Assembly:
         self.proposal = compact.signed.proposal
         self.height, self.block_id = self.proposal.height, self.proposal.block_id
         self.source = ""  # the peer id that what is missing is fetched from
+        self.sources: tuple[str, ...] = ()  # peer ids that may have it
+        self.tried: set[str] = set()
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import structlog
 import trio
 from msgspec.structs import replace
 
+from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, NetworkId
 from p2p.base.limits import BODY_TIMEOUT_S
@@ -23,7 +24,7 @@ from p2p.base.outcome import Outcome
 from p2p.base.resumable import Resumable, run_to_end
 from p2p.consensus.application import Application
 from p2p.consensus.bodies import Bodies
-from p2p.consensus.compact import Assembly, FindTx, shrink
+from p2p.consensus.compact import Assembly, CompactProposal, FindTx, compact, parse
 from p2p.consensus.cooperative import run_cooperatively
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import (
@@ -38,7 +39,9 @@ from p2p.consensus.events import (
     TransactionsArrived,
 )
 from p2p.consensus.guard import GuardLog
+from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
+from p2p.consensus.proposal_relay import Judged
 from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
 from p2p.consensus.vote_exchange import VoteExchange
@@ -83,7 +86,7 @@ class ConsensusEngine:
                 strain=strain,
             )
             self.bodies = Bodies(self.driver, network, find_tx)
-            before, self.exchange = self._neighbours(), VoteExchange(self.driver)
+            before, self.exchange = self._neighbours(), VoteExchange(self.driver, judge=self._offer)
             for peer, public in before:
                 self.exchange.up(peer, public, now_ms())
 
@@ -104,7 +107,7 @@ class ConsensusEngine:
         """Take a gossip message that the peer id `forwarder` sent us; what becomes of it. Votes come by gossip only
         where the set is too large for streams."""
         if topic == "proposals":
-            return self._offer(forwarder, data)
+            return self._offer(forwarder, data)[0]
         if not self.exchange.is_mesh():
             return Outcome.IGNORE
         before = self.exchange.passed
@@ -127,11 +130,16 @@ class ConsensusEngine:
         finally:
             self.on_due()
 
-    def _offer(self, forwarder: str, data: bytes) -> Outcome:
-        outcome, found = self.bodies.judge(forwarder, data)
+    def _offer(self, forwarder: str, data: bytes) -> Judged:
+        """What becomes of a proposal, and what it is about. What is missing of its block is fetched."""
+        try:
+            offered = parse(data)
+        except RemoteProtocolError:
+            return Outcome.REJECT, None, None
+        outcome, found = self.bodies.judge_parsed(forwarder, offered)
         if found is not None:
             self._pursue(found)
-        return outcome
+        return outcome, offered.signed.proposal, None
 
     def _pursue(self, found: SignedProposal | Assembly) -> None:
         if isinstance(found, SignedProposal):
@@ -143,14 +151,19 @@ class ConsensusEngine:
             self.bodies.done(found.source)  # not running yet; a repeat brings it again
 
     async def _complete(self, assembly: Assembly, at_ms: int) -> None:
-        """Fetch what is missing and hand the whole proposal to the driver. A failure costs this offer only; a
-        repeat brings another."""
-        places, source = assembly.missing, assembly.source
+        """Fetch what is missing, from one source after the other, and hand the whole proposal to the driver. A failure
+        costs this offer only; a repeat brings another."""
+        while not await self._fetch_from(assembly.source, assembly):
+            if not self.bodies.choose(assembly):
+                return
+        self._put(ProposalArrived(assembly.whole(), at_ms))
+
+    async def _fetch_from(self, source: str, assembly: Assembly) -> bool:
+        """Fill an assembly; False where that source does not give it."""
+        places = assembly.missing
         try:
             with fail_after(BODY_TIMEOUT_S):
                 assembly.fill(await self._fetch(source, assembly.height, assembly.block_id, places))
-            self.fetched += len(places)
-            self._put(ProposalArrived(assembly.whole(), at_ms))
         except RemoteProtocolError as error:
             self.bodies.distrust(source)
             log.warning(
@@ -163,8 +176,12 @@ class ConsensusEngine:
                 "a proposed block could not be fetched",
                 peer=source, height=assembly.height, missing=len(places), reason=str(error),
             )
+        else:
+            self.fetched += len(places)
+            return True
         finally:
             self.bodies.done(source)
+        return False
 
     def body(self, height: int, block_id: bytes, places: Sequence[int]) -> tuple[bytes, ...] | None:
         """The transactions at some indices of a block that this peer holds; None when it no longer holds that
@@ -174,7 +191,8 @@ class ConsensusEngine:
             raise RemoteProtocolError(
                 "places of a block must be in ascending order, each once", field="places", code="shape"
             )
-        held = self.driver.machine.proposal_of(block_id) if height == self.driver.height else None
+        machine = self._machine_of(height)
+        held = machine.proposal_of(block_id) if machine is not None else None
         if held is None:
             return None
         txs = held.block.txs
@@ -183,6 +201,11 @@ class ConsensusEngine:
                 f"that block has {len(txs)} transactions, none at {places[-1]}", field="places", code="shape"
             )
         return tuple(txs[place] for place in places)
+
+    def _machine_of(self, height: int) -> Machine | None:
+        """Of this height, or of the last: whoever does not vote hears of a block when it is decided."""
+        driver = self.driver
+        return {driver.height: driver.machine, driver.height - 1: driver.previous}.get(height)
 
     def _put(self, event: Input) -> None:
         try:
@@ -236,7 +259,7 @@ class ConsensusEngine:
         for output in outputs:
             match output:
                 case Broadcast(topic="proposals"):
-                    await self._publish(output.topic, shrink(output.data))
+                    await self._propose(compact(output.data))
                 case Broadcast():
                     self.exchange.broadcast(output.data, now_ms())
                 case SetTimer():
@@ -247,6 +270,11 @@ class ConsensusEngine:
                         self._pursue(found)
         self.exchange.look(now_ms())
         self.on_due()
+
+    async def _propose(self, found: CompactProposal) -> None:
+        data = encode(found)
+        if not self.exchange.propose(found.signed.proposal, data, now_ms()):
+            await self._publish("proposals", data)
 
     async def _fire_later(self, timer: SetTimer) -> None:
         await trio.sleep(timer.delay_ms / 1000)

@@ -6,7 +6,7 @@ from p2p.base.limits import MAX_FUTURE_ROUNDS
 from p2p.consensus import vote_frames
 from p2p.consensus.certificates import round_certificate
 from p2p.consensus.driver import Driver
-from p2p.consensus.messages import SignedVote, VoteType
+from p2p.consensus.messages import VoteType
 from p2p.consensus.vote_frames import Want, has_bit
 from p2p.consensus.vote_pool import Item, VotePool
 
@@ -26,7 +26,7 @@ def beyond(pool: VotePool, frame: Want, driver: Driver, bit: int) -> list[Item]:
             elif round_ > frame.round:
                 found += items
             elif kind is VoteType.PRECOMMIT:
-                found += [item for item in items if not item.is_known(bit) and _is_for_block(item)]
+                found += [item for item in items if not item.is_known(bit) and item.block_id is not None]
     return found
 
 
@@ -38,7 +38,3 @@ def _far_ahead(pool: VotePool, frame: Want, driver: Driver) -> list[Item]:
     if entered is None:
         return []
     return [Item(vote_frames.pack(entered), entered, pool.height, 0, own=True)]
-
-
-def _is_for_block(item: Item) -> bool:
-    return isinstance(item.message, SignedVote) and item.message.vote.block_id is not None

@@ -1,5 +1,5 @@
-"""Votes, certificates and notes of evidence between peers. Law: pure; what is due to whom follows from one rule
-(relays.py); whoever lacks something asks.
+"""Votes, certificates, notes of evidence and proposals between peers. Law: pure; what is due to whom follows from one
+rule (relays.py); whoever lacks something asks.
 
 Inputs are what the driver broadcasts, frames of neighbours, neighbours that come and go, and the time (any clock that
 does not go back, ms). Outputs are frames for neighbours, and messages that were judged right, for the driver. The
@@ -11,48 +11,40 @@ everything harms itself, and whoever claims to lack everything gets it again mor
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
-from enum import IntEnum
 
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import digest
 from p2p.base.outcome import Outcome
 from p2p.consensus import vote_frames, wire
 from p2p.consensus.driver import Driver
-from p2p.consensus.messages import PolkaCertificate, RoundCertificate, VoteType
+from p2p.consensus.messages import PolkaCertificate, Proposal, RoundCertificate, VoteType
+from p2p.consensus.proposal_relay import Judge, ProposalRelay, takes_none
 from p2p.consensus.relays import PACE, Pace, Wait, order
+from p2p.consensus.vote_agenda import Step, VoteAgenda
 from p2p.consensus.vote_answers import beyond
-from p2p.consensus.vote_frames import Bundle, Want
+from p2p.consensus.vote_frames import Bundle, Proposed, Want
 from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
-from p2p.consensus.vote_pool import NOBODY, Item, Slot, VotePool
-from p2p.consensus.vote_wants import Place, Wants
+from p2p.consensus.vote_pool import NOBODY, Item, VotePool
+from p2p.consensus.vote_ranks import VoteRanks
+from p2p.consensus.vote_wants import Wants
 
 HOLD = 2  # parts of a wait: so long a relay holds votes at most that have not made a quorum
 LOST_MS = 1000  # after which a vote that the machine does not hold, though we took it, is taken anew
 
 
-class Step(IntEnum):
-    """What happens to a message when its time has come."""
-
-    OFFER = 1  # the next rank gets a vote of ours that has not settled
-    FORWARD = 2  # everybody gets what we relay
-    SHOW = 3  # a certificate of ours goes out, unless somebody else's did
-    SHOW_AGAIN = 4  # the same, to everybody, because the first time was not enough
-
-
 class VoteExchange:
-    """The exchange of one driver. pace: see relays.py."""
+    """The exchange of one driver. pace: see relays.py; judge: of proposals (proposal_relay.py)."""
 
-    def __init__(self, driver: Driver, pace: Pace = PACE) -> None:
+    def __init__(self, driver: Driver, pace: Pace = PACE, judge: Judge = takes_none) -> None:
         self._driver, self.pace = driver, pace
         self.neighbours = Neighbours(pace.tick_ms)
         self.wait = Wait(pace)
         self._wants = Wants(pace, driver.machine.me)
         self._pools: dict[int, VotePool] = {}
-        self._orders: dict[Place, tuple[bytes, ...]] = {}  # ranks by height and round, of those that are up here
-        self._steps: list[tuple[int, int, Step, Item, int]] = []  # (due ms, number, what, of which, rank)
-        self._count = 0
+        self._ranks = VoteRanks(driver, self.neighbours, self._pools)
+        self._agenda = VoteAgenda()
+        self.proposals = ProposalRelay(driver, self.neighbours, judge, self._ranks, self._pools, pace, self.wait)
         self.height = -1
         self.passed = 0  # messages that were found right and may be news to others, for the mesh
 
@@ -63,14 +55,17 @@ class VoteExchange:
         self.down(peer)
         self.look(now)
         neighbour = self.neighbours.up(peer, key)
-        self._orders = {}
+        self._ranks.forget()
         for item in self._pool.items():
             if item.own and item.slot is not None and not self._is_done(item) and self._is_first(item, key):
                 neighbour.push(item)
+        if not self.is_mesh():
+            self.proposals.up(neighbour)
 
     def down(self, peer: str) -> None:
         bit = self.neighbours.down(peer)
-        self._orders = {}
+        self.proposals.down(bit)
+        self._ranks.forget()
         for pool in self._pools.values():
             for item in pool.items():
                 item.theirs &= ~bit
@@ -83,7 +78,7 @@ class VoteExchange:
         if self._driver.height != self.height:
             self._new_height(now)
         if self._wants.follow((self.height, self._driver.machine.round), now, self.wait.ms):
-            self._orders = {}
+            self._ranks.forget()
 
     def broadcast(self, data: bytes, now: int) -> None:
         """Take what the driver broadcasts on the topic `votes`. What it says again (rule R) is given again."""
@@ -102,11 +97,16 @@ class VoteExchange:
             spread_ms = 2 * self.wait.ms
             luck = int.from_bytes(digest(self._driver.machine.me, repr(wire.content(message)).encode())[:4], "big")
             step = Step.SHOW_AGAIN if is_again else Step.SHOW
-            self._at(now + self.wait.ms + luck % spread_ms, step, item, now)
+            self._agenda.put(now + self.wait.ms + luck % spread_ms, step, item, now)
         elif not is_again:
             self._offer(item, now)
         elif self.is_mesh() or not self._is_done(item):
             self._give_again(item)
+
+    def propose(self, proposal: Proposal, data: bytes, now: int) -> bool:
+        """Take a proposal that the driver broadcasts. False: it is for the mesh, which carries repeats too."""
+        self.look(now)
+        return not self.is_mesh() and proposal.height == self.height and self.proposals.propose(proposal, data)
 
     def receive(self, peer: str, data: bytes, now: int) -> Iterator[wire.Wire | None]:
         """Take a frame. Gives after each message in it the message, when the driver is to take it, or None; others
@@ -118,16 +118,19 @@ class VoteExchange:
             for raw in frame.messages:
                 yield self._hear(neighbour, raw, now)
         elif neighbour is not None and peer != MESH:
-            self._answer(neighbour, frame, now)
+            if isinstance(frame, Proposed):
+                yield self._hear_proposal(neighbour, frame.proposal, now)
+            else:
+                self._answer(neighbour, frame, now)
         yield None
 
     def advance(self, now: int) -> list[str]:
         """Let time pass. Gives the names of those that a frame is due to: call `frame` for each."""
         self.look(now)
-        while self._steps and self._steps[0][0] <= now:
-            _, _, step, item, extra = heapq.heappop(self._steps)
+        for step, item, extra in self._agenda.take(now):
             if not self._is_over(item):
                 self._do(step, item, extra, now)
+        self.proposals.advance(now)
         if self._wants.is_due(now):
             self._ask(now)
         return self.neighbours.ready(now)
@@ -139,7 +142,7 @@ class VoteExchange:
 
     def due_ms(self) -> int | None:
         """When `advance` has something to do next; None: nothing, until something comes in."""
-        times = (self._steps[0][0] if self._steps else None, self._wants.due_ms, self.neighbours.due_ms())
+        times = (self._agenda.due_ms(), self._wants.due_ms, self.neighbours.due_ms(), self.proposals.due_ms())
         return min((time for time in times if time is not None), default=None)
 
     def is_mesh(self) -> bool:
@@ -154,16 +157,19 @@ class VoteExchange:
 
     def _new_height(self, now: int) -> None:
         """Keep what we have of the last height, for those that are still there, and what came early of this one."""
-        driver, old = self._driver, self._pools
+        driver, old = self._driver, dict(self._pools)
         here = old.get(driver.height)
         if here is None or here.members != driver.validators:
             here = VotePool(driver.height, driver.validators)
-        self._pools = {driver.height: here}
+        self._pools.clear()
+        self._pools[driver.height] = here
         if driver.height == self.height + 1 and self.height in old:
             self._pools[self.height] = old[self.height]
             self._serve_followers(old[self.height])
+        self.proposals.new_height()
         self._pools[driver.height + 1] = VotePool(driver.height + 1, driver.next_validators)
-        is_start, self.height, self._orders = self.height < 0, driver.height, {}
+        is_start, self.height = self.height < 0, driver.height
+        self._ranks.forget()
         for neighbour in self.neighbours:
             neighbour.asked = 0
         for item in self._pool.items():
@@ -184,10 +190,12 @@ class VoteExchange:
     def _serve_followers(self, pool: VotePool) -> None:
         """Whoever does not vote gets the precommits that decided a height, once, when it is decided."""
         items = pool.decided()
-        for neighbour in self.neighbours:
-            if neighbour.key not in pool.members:
-                for item in items:
-                    neighbour.push(item)
+        followers = [one for one in self.neighbours if one.key not in pool.members]
+        if items and items[0].block_id is not None:
+            self.proposals.serve(followers, pool.height, items[0].block_id)
+        for neighbour in followers:
+            for item in items:
+                neighbour.push(item)
 
     # -- out ------------------------------------------------------------------------------------------------------
 
@@ -204,31 +212,11 @@ class VoteExchange:
     def _is_small(self) -> bool:
         return len(self._pool.members.members) <= self.pace.small
 
-    def _ranks(self, item: Item) -> tuple[bytes, ...]:
-        """The validators that are up here, and this one, by rank for a message's height and round."""
-        pool, driver = self._pools[item.height], self._driver
-        machine = driver.machine if item.height == self.height or driver.previous is None else driver.previous
-        round_ = item.slot[0] if item.slot is not None else max(machine.round, 0)
-        if (item.height, round_) not in self._orders:
-            up = self.neighbours.keys() | {machine.me}
-            self._orders[item.height, round_] = tuple(
-                key for key in order(pool.members, machine.proposer_of, round_) if key in up
-            )
-        return self._orders[item.height, round_]
-
-    def _rank(self, item: Item, key: bytes) -> int:
-        ranks = self._ranks(item)
-        return ranks.index(key) if key in ranks else NOBODY
-
     def _is_first(self, item: Item, key: bytes) -> bool:
         """Whether a message of ours goes to this validator at once."""
         if self.is_mesh() or key not in self._pool.members:
             return False
-        return self._is_small() or self._rank(item, key) < self.pace.relays
-
-    def _at(self, due_ms: int, step: Step, item: Item, extra: int = 0) -> None:
-        self._count += 1
-        heapq.heappush(self._steps, (due_ms, self._count, step, item, extra))
+        return self._is_small() or self._ranks.rank(item, key) < self.pace.relays
 
     def _push_all(self, item: Item) -> None:
         if self.is_mesh():
@@ -251,10 +239,10 @@ class VoteExchange:
         for neighbour in self.neighbours:
             if self._is_first(item, neighbour.key):
                 neighbour.push(item)
-        rank = self._rank(item, self._driver.machine.me)
+        rank = self._ranks.rank(item, self._driver.machine.me)
         if rank < self.pace.relays:
             self._forward_at(item, rank, now)
-        self._at(now + self.wait.ms, Step.OFFER, item, self.pace.relays)
+        self._agenda.put(now + self.wait.ms, Step.OFFER, item, self.pace.relays)
 
     def _tick_after(self, now: int) -> int:
         """What comes within one tick leaves together."""
@@ -264,15 +252,15 @@ class VoteExchange:
         """Hand on what came from its author, as our rank says."""
         if item.height != self.height or not item.straight or self.is_mesh():
             return
-        rank, first = self._rank(item, self._driver.machine.me), self.pace.relays
-        if rank < first or (rank < NOBODY and not self._is_small() and self._rank(item, item.author) >= first):
+        rank, first = self._ranks.rank(item, self._driver.machine.me), self.pace.relays
+        if rank < first or (rank < NOBODY and not self._is_small() and self._ranks.rank(item, item.author) >= first):
             self._forward_at(item, rank, now)
 
     def _forward_at(self, item: Item, rank: int, now: int) -> None:
         """A vote waits for those that make a quorum with it: one frame then carries them all."""
         at_once = self._is_small() or item.slot is None or item.slot in self._pools[item.height].settled
         hold_ms = 0 if at_once else self.wait.ms // HOLD
-        self._at(self._turn_ms(now + hold_ms, rank), Step.FORWARD, item, rank)
+        self._agenda.put(self._turn_ms(now + hold_ms, rank), Step.FORWARD, item, rank)
 
     def _turn_ms(self, now: int, rank: int) -> int:
         """When this rank hands on what is ready now."""
@@ -285,18 +273,8 @@ class VoteExchange:
         if not pool.add(item):
             return False
         if item.slot is not None and not was_settled and item.slot in pool.settled:
-            self._hold_no_longer(item.slot, now)
+            self._agenda.forward_by(item.slot, item.height, lambda rank: self._turn_ms(now, rank))
         return True
-
-    def _hold_no_longer(self, slot: Slot, now: int) -> None:
-        """These votes have settled it: they are handed on as if they had all come now."""
-        self._steps = [
-            (min(due, self._turn_ms(now, extra)), number, step, item, extra)
-            if step is Step.FORWARD and item.slot == slot and item.height == self.height
-            else (due, number, step, item, extra)
-            for due, number, step, item, extra in self._steps
-        ]
-        heapq.heapify(self._steps)
 
     def _do(self, step: Step, item: Item, extra: int, now: int) -> None:
         if step is Step.FORWARD:
@@ -310,14 +288,20 @@ class VoteExchange:
             if item.heard_ms < extra:
                 self._give_again(item)
         elif not self._is_done(item):
-            ranks = self._ranks(item)
+            ranks = self._ranks.of(item)
             for neighbour in self.neighbours:
                 if neighbour.key in ranks[extra : extra + 1]:
                     neighbour.push(item)
             if extra + 1 < (len(ranks) if item.slot is not None else 2 * self.pace.relays):
-                self._at(now + self.wait.ms, Step.OFFER, item, extra + 1)
+                self._agenda.put(now + self.wait.ms, Step.OFFER, item, extra + 1)
 
     # -- what comes -----------------------------------------------------------------------------------------------
+
+    def _hear_proposal(self, neighbour: Neighbour, data: bytes, now: int) -> wire.Wire | None:
+        is_news, message = self.proposals.hear(neighbour, data, now)
+        if is_news:
+            self._wants.news(now, self.wait.ms)
+        return message
 
     def _hear(self, neighbour: Neighbour | None, raw: bytes, now: int) -> wire.Wire | None:
         found = next((item for pool in self._pools.values() if (item := pool.find(raw)) is not None), None)
@@ -364,7 +348,7 @@ class VoteExchange:
             return
         item.theirs |= neighbour.bit
         if item.height <= self.height and neighbour.key not in (item.author, b""):
-            item.via = min(item.via, self._rank(item, neighbour.key))
+            item.via = min(item.via, self._ranks.rank(item, neighbour.key))
 
     def _learn(self, item: Item, pool: VotePool, now: int) -> None:
         """How long it took to a quorum, when this vote made it one."""
@@ -387,14 +371,18 @@ class VoteExchange:
     def _ask(self, now: int) -> None:
         """Nothing came for a while: ask two neighbours for what we lack."""
         machine, settled = self._driver.machine, self._pool.settled
-        done = all((machine.round, kind) in settled for kind in VoteType)
+        lacking = [block for block in settled.values() if block is not None and machine.proposal_of(block) is None]
+        done = not lacking and all((machine.round, kind) in settled for kind in VoteType)
         if machine.round < 0 or done or self.is_mesh():
             self._wants.rest()
             return
         first: tuple[bytes, ...] = ()
         if not self._is_small():
             first = order(self._pool.members, machine.proposer_of, machine.round)[: self.pace.relays]
-        frame = vote_frames.want(machine.votes, self._pool.members, self.height, machine.round)
+        here = [signed.proposal.block_id for signed in machine.proposals.get(machine.round, ())]
+        frame = vote_frames.want(
+            machine.votes, self._pool.members, self.height, machine.round, here, dict.fromkeys(lacking)
+        )
         for neighbour in self._wants.choose(list(self.neighbours), self._pool.members, first, now):
             neighbour.ask(frame)
 
@@ -405,6 +393,7 @@ class VoteExchange:
             return
         neighbour.may_ask_ms = now + (self.pace.want_ms // 3 << min(neighbour.asked, 5))
         neighbour.asked += 1
+        self.proposals.answer(neighbour, frame)
         for item in beyond(pool, frame, self._driver, neighbour.bit):
             item.sent &= ~neighbour.bit
             item.theirs &= ~neighbour.bit

@@ -6,6 +6,7 @@ anything is decoded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from msgspec import Meta
@@ -13,13 +14,15 @@ from msgspec import Meta
 from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.limits import MAX_BUNDLE, MAX_BUNDLE_MESSAGES, MAX_VALIDATORS
-from p2p.base.types import U32, U64
+from p2p.base.types import U32, U64, Bytes32
 from p2p.consensus import wire
+from p2p.consensus.machine import PROPOSALS_PER_ROUND
 from p2p.consensus.messages import VoteType
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.votes import VoteKeeper
 
 Bits = Annotated[bytes, Meta(max_length=MAX_VALIDATORS // 8)]  # bit i (of the low bits first) is the set's i-th member
+BlockIds = Annotated[tuple[Bytes32, ...], Meta(max_length=PROPOSALS_PER_ROUND)]
 _ITEMS = MAX_BUNDLE_MESSAGES + 8  # CBOR items of a frame
 _UNPACKED = 3  # bytes before a packed message's kind when its retry counter is 0: array, version, counter
 
@@ -38,9 +41,18 @@ class Want(Message, frozen=True, tag="want"):
     round: U32
     prevotes: Bits  # whose prevotes of this round it has
     precommits: Bits
+    proposals: BlockIds  # the blocks of this round's proposals that it has
+    lacking: BlockIds  # blocks that others vote for and that it lacks
 
 
-Frame = Bundle | Want
+class Proposed(Message, frozen=True, tag="proposed"):
+    """A proposal, as the receiver's Judge takes it (proposal_relay.py): between peers without its transactions."""
+
+    proposal: Annotated[bytes, Meta(max_length=MAX_BUNDLE)]
+
+
+PROPOSED_HEAD = 32  # bytes around it, at most
+Frame = Bundle | Want | Proposed
 
 
 def parse_frame(data: bytes) -> Frame:
@@ -61,10 +73,14 @@ def parse_message(raw: bytes) -> wire.Wire:
     return wire.parse(raw)
 
 
-def want(votes: VoteKeeper, members: ValidatorSet, height: int, round_: int) -> bytes:
-    """The packed Want of a peer with these votes."""
+def want(
+    votes: VoteKeeper, members: ValidatorSet, height: int, round_: int, proposals: Iterable[bytes] = (),
+    lacking: Iterable[bytes] = (),
+) -> bytes:
+    """The packed Want of a peer with these votes and proposals."""
     have = {kind: bits([votes.has(key, round_, kind) for key, _ in members.members]) for kind in VoteType}
-    return encode(Want(height, round_, have[VoteType.PREVOTE], have[VoteType.PRECOMMIT]))
+    some, none = tuple(proposals)[:PROPOSALS_PER_ROUND], tuple(lacking)[:PROPOSALS_PER_ROUND]
+    return encode(Want(height, round_, have[VoteType.PREVOTE], have[VoteType.PRECOMMIT], some, none))
 
 
 def bits(flags: list[bool]) -> bytes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from p2p.base.codec import encode
 from p2p.base.limits import MAX_BUNDLE, MAX_BUNDLE_MESSAGES
-from p2p.consensus.vote_frames import Bundle
+from p2p.consensus.offer import Offer
+from p2p.consensus.vote_frames import Bundle, Proposed
 from p2p.consensus.vote_pool import Item
 
 MESH = ""  # the mesh's name among peers
@@ -29,6 +30,7 @@ class Neighbour:
     bit: int
     busy: dict[Neighbour, None]  # all neighbours that something is due to
     outbox: dict[Item, None] = field(default_factory=dict)
+    offers: dict[Offer, None] = field(default_factory=dict)  # proposals, one a frame, before all else
     question: bytes = b""  # a packed Want that is due to it
     sent_ms: int = -(10**9)  # when its last frame left
     bundles: int = 0  # that were sent
@@ -41,6 +43,12 @@ class Neighbour:
             self.outbox[item] = None
             self.busy[self] = None
 
+    def offer(self, offer: Offer) -> None:
+        """Let it have a proposal, unless it is known to have it."""
+        if not offer.known & self.bit:
+            self.offers[offer] = None
+            self.busy[self] = None
+
     def ask(self, question: bytes) -> None:
         """question: a packed Want, which takes the place of an earlier one."""
         self.question = question
@@ -48,16 +56,27 @@ class Neighbour:
 
     def frame(self, now: int, is_over: Callable[[Item], bool]) -> bytes | None:
         """The next frame, None when nothing is due any more. is_over: what is of no use to anybody now."""
-        data: bytes | None
-        if self.question:
-            data, self.question, self.sent_ms = self.question, b"", now
-        else:
-            data = self._bundle(now, is_over)
-        if not self.outbox:
+        data = self._proposal() or self._asked() or self._bundle(is_over)
+        if data is not None:
+            self.sent_ms = now
+        if not (self.offers or self.question or self.outbox):
             self.busy.pop(self, None)
         return data
 
-    def _bundle(self, now: int, is_over: Callable[[Item], bool]) -> bytes | None:
+    def _proposal(self) -> bytes | None:
+        while self.offers:
+            offer = next(iter(self.offers))
+            del self.offers[offer]
+            if not offer.known & self.bit:
+                offer.known |= self.bit
+                return encode(Proposed(offer.data))
+        return None
+
+    def _asked(self) -> bytes | None:
+        question, self.question = self.question, b""
+        return question or None
+
+    def _bundle(self, is_over: Callable[[Item], bool]) -> bytes | None:
         raws: list[bytes] = []
         room = MAX_BUNDLE - _HEAD
         for item in list(self.outbox):
@@ -70,7 +89,6 @@ class Neighbour:
             del self.outbox[item]
         if not raws:
             return None
-        self.sent_ms = now
         self.bundles += 1
         return encode(Bundle(self.bundles if self.peer == MESH else 0, tuple(raws)))
 

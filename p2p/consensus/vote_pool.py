@@ -43,6 +43,11 @@ class Item:
     def slot(self) -> Slot | None:
         return (self.message.vote.round, self.message.vote.type) if isinstance(self.message, SignedVote) else None
 
+    @property
+    def block_id(self) -> bytes | None:
+        """What a vote is for; None: nil, or no vote."""
+        return self.message.vote.block_id if isinstance(self.message, SignedVote) else None
+
     def is_known(self, bit: int) -> bool:
         return bool((self.theirs | self.sent) & bit)
 
@@ -80,6 +85,11 @@ class VotePool:
 
     def votes(self, round_: int, kind: VoteType) -> list[Item]:
         return list(self._slots.get((round_, kind), {}).values())
+
+    def has_voted(self, validator: bytes, round_: int, block_id: bytes) -> bool:
+        """Whether a validator's vote of a round is for a block: it has that block whole."""
+        votes = (self.vote(validator, round_, kind) for kind in VoteType)
+        return any(item is not None and item.block_id == block_id for item in votes)
 
     def rounds(self) -> list[int]:
         return sorted({round_ for round_, _ in self._slots})
@@ -140,8 +150,7 @@ class VotePool:
         """The precommits that decided this height; none where it was decided in another way."""
         for (round_, kind), block_id in self.settled.items():
             if kind is VoteType.PRECOMMIT and block_id is not None:
-                votes = self.votes(round_, kind)
-                return [v for v in votes if isinstance(v.message, SignedVote) and v.message.vote.block_id == block_id]
+                return [item for item in self.votes(round_, kind) if item.block_id == block_id]
         return []
 
 

@@ -22,7 +22,7 @@ from p2p.consensus.guard import GuardRecord, may_sign
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ValidatorSet
-from p2p.consensus.vote_frames import Bundle
+from p2p.consensus.vote_frames import Bundle, Proposed, parse_frame
 
 KEYS = sorted((Key(bytes([i]) * 32) for i in range(1, 5)), key=lambda k: k.public)
 SET = tuple((k.public, 1) for k in KEYS)
@@ -351,7 +351,11 @@ async def test_garbage_is_refused_and_old_heights_ignored(autojump_clock: Any) -
             for frame in (bad, encode(Bundle(0, (bad,)))):
                 with pytest.raises(RemoteProtocolError):
                     await engine.hear("x", frame)
-        assert engine.deliver("x", "proposals", hub.sent[0]) is Outcome.IGNORE
+        proposed = next(sent for sent in hub.sent if b"proposed" in sent)
+        await engine.hear("x", proposed)
+        found = parse_frame(proposed)
+        assert isinstance(found, Proposed)
+        assert engine.deliver("x", "proposals", found.proposal) is Outcome.IGNORE
         assert engine.deliver("x", "votes", bundle) is Outcome.IGNORE, "in a small set votes come by streams only"
         await engine.hear("x", bundle)
         nursery.cancel_scope.cancel()

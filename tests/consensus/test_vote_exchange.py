@@ -16,11 +16,11 @@ from p2p.base.keys import Key
 from p2p.base.limits import MAX_BUNDLE, MAX_BUNDLE_MESSAGES, MAX_POOL_OTHERS, MAX_POOL_ROUNDS
 from p2p.consensus import wire
 from p2p.consensus.evidence import evidence_of_votes
-from p2p.consensus.messages import RoundCertificate, SignedVote, Vote, VoteType, sign_vote
+from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote, Vote, VoteType, sign_vote
 from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ProposerSchedule, ValidatorSet, first_priorities
-from p2p.consensus.vote_frames import Bundle, Want, bits, has_bit, pack, parse_frame, parse_message
+from p2p.consensus.vote_frames import Bundle, Proposed, Want, bits, has_bit, pack, parse_frame, parse_message
 from p2p.consensus.vote_neighbours import MESH
 from p2p.consensus.vote_pool import Item, VotePool
 from p2p.consensus.vote_wants import PUT_OFF, Wants
@@ -114,7 +114,8 @@ def test_a_relay_that_serves_the_other_relays_only_delays_the_rest_by_a_wait_eac
     liar, *served = relays_of(lab, 2)[: 1 + friends]
     lab.drops = lambda source, to, data: source == liar and to not in served
     spent_ms = lab.run(2)
-    assert spent_ms < PACED.block_interval_ms + 2 * (friends + 2) * lab.exchanges[0].wait.ms
+    waits = 2 * (friends + 2) + 1  # of votes, and of the proposal
+    assert spent_ms < PACED.block_interval_ms + waits * lab.exchanges[0].wait.ms
     assert not lab.wants, "the next rank takes over"
 
 
@@ -147,7 +148,7 @@ def test_peers_without_a_link_get_each_other_s_votes_by_way_of_a_relay(pace: Pac
     lab = Lab(3, pace=pace, cut=[(0, 1)])
     lab.run(12)  # until the wait has been learnt
     spent_ms = lab.run(21)
-    assert spent_ms < 9 * 2 * 4 * PACE.wait_least_ms
+    assert spent_ms < 9 * (2 * 4 + 2) * PACE.wait_least_ms, "two kinds of votes, and the proposal"
     assert not lab.wants
     assert not lab.blamed
 
@@ -247,11 +248,11 @@ def test_who_claims_to_lack_everything_for_ever_gets_it_seldom() -> None:
     lab = Lab(4)
     lab.run(1)
     frames = lab.frames[1, 0]
-    question = encode(Want(1, 0, b"", b""))
+    question = encode(Want(1, 0, b"", b"", (), ()))
     for _ in range(1000):
         lab.now += 10
         lab.take_frame(1, "0", question)
-    assert lab.frames[1, 0] - frames <= 12, "ten seconds of questions"
+    assert lab.frames[1, 0] - frames <= 24, "ten seconds of questions, each for the proposal and votes"
 
 
 def test_who_claims_to_have_everything_harms_itself_alone() -> None:
@@ -259,7 +260,7 @@ def test_who_claims_to_have_everything_harms_itself_alone() -> None:
     lab.run(1)
     every = bits([True] * 4)
     for who in (1, 2, 3):
-        lab.take_frame(who, "0", encode(Want(2, 0, every, every)))
+        lab.take_frame(who, "0", encode(Want(2, 0, every, every, (), ())))
     lab.run(3)
 
 
@@ -269,7 +270,7 @@ def test_a_question_about_another_height_is_not_answered(height: int, round_: in
     lab = Lab(4)
     lab.run(2)
     frames = Counter(lab.frames)
-    lab.take_frame(1, "0", encode(Want(height, round_, b"", b"")))
+    lab.take_frame(1, "0", encode(Want(height, round_, b"", b"", (), ())))
     assert lab.frames == frames
 
 
@@ -280,11 +281,16 @@ def test_who_is_a_height_behind_gets_the_precommits_that_decided_it_when_it_asks
     lab.dead = {3}
     lab.run(2)
     exchange = lab.exchanges[0]
-    list(exchange.receive("3", encode(Want(2, 0, b"", b"")), lab.now))
+    list(exchange.receive("3", encode(Want(2, 0, b"", b"", (), ())), lab.now))
     exchange.advance(lab.now + 1000)
-    frame = exchange.frame("3", lab.now + 1000)
-    assert frame is not None
-    told = [wire.parse(raw) for raw in parse_frame(frame).messages]  # type: ignore[union-attr]
+    frames = [parse_frame(frame) for frame in iter(lambda: exchange.frame("3", lab.now + 1000), None)]
+    proposed, bundle = frames
+    assert isinstance(proposed, Proposed), "its block, too"
+    said = wire.parse(proposed.proposal)
+    assert isinstance(said, SignedProposal)
+    assert said.proposal.height == 2
+    assert isinstance(bundle, Bundle)
+    told = [wire.parse(raw) for raw in bundle.messages]
     precommits = [m for m in told if isinstance(m, SignedVote) and m.vote.type is VoteType.PRECOMMIT]
     assert len(precommits) >= 3
     assert {m.vote.height for m in precommits} == {2}
@@ -320,13 +326,13 @@ def test_what_cannot_be_judged_here_is_nobody_s_fault_and_not_kept() -> None:
 
 
 @pytest.mark.parametrize("pace", [PACE, RELAYS])
-def test_followers_get_one_frame_a_block_from_each_peer_that_serves_them(pace: Pace) -> None:
+def test_followers_get_two_frames_a_block_from_each_peer_that_serves_them(pace: Pace) -> None:
     lab = Lab(4, followers=1, pace=pace, cut=[(4, 0), (4, 1)])
     lab.run(1)
     lab.frames.clear()
     lab.run(1 + HEIGHTS)
-    assert lab.frames[2, 4] <= HEIGHTS + 1
-    assert lab.frames[2, 4] + lab.frames[3, 4] >= HEIGHTS
+    assert lab.frames[2, 4] <= 2 * (HEIGHTS + 1), "the proposal that was decided, and what decided it"
+    assert lab.frames[2, 4] + lab.frames[3, 4] >= 2 * HEIGHTS
     assert lab.frames[4, 2] == lab.frames[4, 3] == 0, "it says nothing and asks for nothing"
 
 

@@ -1,6 +1,6 @@
 """Validators that exchange votes in memory: real drivers and exchanges, a clock and links in the test's hand.
 
-Proposals arrive everywhere after one latency, as by a perfect gossip; only votes are what is looked at. What is counted
+Proposals that the exchange does not take arrive everywhere after one latency, as by a perfect gossip. What is counted
 is what crosses links, never time by a clock of this machine.
 """
 
@@ -17,7 +17,8 @@ from p2p.base.keys import Key, digest
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Broadcast, Commit, Input, Output, SetTimer
-from p2p.consensus.messages import SignedVote
+from p2p.consensus.messages import SignedProposal, SignedVote
+from p2p.consensus.proposal_relay import Judged
 from p2p.consensus.relays import PACE, Pace
 from p2p.consensus.timing import Timing
 from p2p.consensus.vote_exchange import VoteExchange
@@ -74,6 +75,8 @@ class Lab:
         self.drops: Callable[[int, int, bytes], bool] = lambda source, to, data: False
         self.frames: Counter[Link] = Counter()
         self.wants: Counter[Link] = Counter()
+        self.proposed: Counter[Link] = Counter()
+        self.meshed = 0  # proposals that went by gossip
         self.carried: Counter[tuple[Link, bytes]] = Counter()  # how often a vote crossed a link
         self.blamed: list[tuple[int, int]] = []  # (who blames, whom)
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -84,7 +87,9 @@ class Lab:
             Driver(key=key, network="sim", app=app, guard=Guard(), timing=timing, clock=lambda: self.now)
             for key, app in zip(self.keys, self.apps, strict=True)
         ]
-        self.exchanges = [VoteExchange(driver, pace) for driver in self.drivers]
+        self.exchanges = [
+            VoteExchange(driver, pace, partial(self.judge, who)) for who, driver in enumerate(self.drivers)
+        ]
         for a in range(len(self.keys)):
             for b in range(len(self.keys)):
                 if a != b:
@@ -108,9 +113,10 @@ class Lab:
         if isinstance(frame, Bundle):
             for raw in frame.messages:
                 self.carried[(source, to), raw] += 1
-        else:
-            assert isinstance(frame, Want)
+        elif isinstance(frame, Want):
             self.wants[source, to] += 1
+        else:
+            self.proposed[source, to] += 1
         if to in self.dead or self.drops(source, to, data) or self.rng.random() < self.loss:
             return
         self.at(self.latency_ms, lambda: self.take_frame(to, name or str(source), data))
@@ -128,6 +134,13 @@ class Lab:
 
     # -- peers
 
+    def judge(self, who: int, source: str, data: bytes) -> Judged:
+        """A proposal that came by a stream."""
+        outcome, message = self.drivers[who].judge(data)
+        said = wire.parse(data)
+        assert isinstance(said, SignedProposal)
+        return outcome, said.proposal, message
+
     def take(self, who: int, event: Input) -> None:
         if who not in self.dead:
             self.carry_out(who, self.drivers[who].take(event))
@@ -139,6 +152,10 @@ class Lab:
                     self.exchanges[who].broadcast(output.data, self.now)
                 case Broadcast():
                     proposal = wire.parse(output.data)
+                    assert isinstance(proposal, SignedProposal)
+                    if self.exchanges[who].propose(proposal.proposal, output.data, self.now):
+                        continue
+                    self.meshed += 1
                     for other in range(len(self.keys)):
                         if other != who:
                             self.at(self.latency_ms, partial(self.take, other, proposal))
@@ -199,7 +216,7 @@ class Lab:
             key=self.keys[who], network="sim", app=self.apps[who], guard=driver.signer._guard, timing=driver.pace.now,
             clock=lambda: self.now,
         )
-        self.exchanges[who] = VoteExchange(self.drivers[who], self.exchanges[who].pace)
+        self.exchanges[who] = VoteExchange(self.drivers[who], self.exchanges[who].pace, partial(self.judge, who))
         for other in range(len(self.keys)):
             if other != who:
                 self.exchanges[other].down(str(who))

@@ -13,16 +13,19 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, StorageError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
+from p2p.base.limits import MAX_BUNDLE
+from p2p.base.outcome import Outcome
 from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import GuardStore
 from p2p.consensus import wire
 from p2p.consensus.driver import Driver
 from p2p.consensus.events import Broadcast, Commit, Committed, Input, Output, SetTimer
-from p2p.consensus.messages import Block, CommitCertificate
+from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
+from p2p.consensus.proposal_relay import Judged
 from p2p.consensus.relays import Pace
 from p2p.consensus.timing import Timing
 from p2p.consensus.vote_exchange import VoteExchange
-from p2p.consensus.vote_frames import Bundle, pack
+from p2p.consensus.vote_frames import PROPOSED_HEAD, Bundle, Proposed, pack
 from p2p.consensus.vote_neighbours import MESH
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
@@ -138,7 +141,7 @@ class Peer:
             clock=lambda: self.clock_ms(), has_txs=self.chain.pool.has_txs,
         )
         self.sync = SyncClient(self)
-        self.exchange = VoteExchange(self.driver, self.pace) if self.pace is not None else None
+        self.exchange = VoteExchange(self.driver, self.pace, self._judge_proposal) if self.pace is not None else None
         self._wake_ms = -1
         self._connect()
         self.world.note(f"{self.number} starts at height {self.chain.height()}")
@@ -235,6 +238,15 @@ class Peer:
             self.on_blame(self, int(source or -1), str(error))
         self.pump()
 
+    def _judge_proposal(self, source: str, data: bytes) -> Judged:
+        """A proposal that came by a stream: whole, as between simulated peers."""
+        outcome, message = self.driver.judge(data)
+        with contextlib.suppress(RemoteProtocolError):
+            said = wire.parse(data)
+            if isinstance(said, SignedProposal):
+                return outcome, said.proposal, message
+        return Outcome.REJECT, None, None
+
     def receive(self, source: int, topic: str, data: bytes) -> None:
         """Gossip."""
         if not self.alive:
@@ -277,13 +289,28 @@ class Peer:
         if self.exchange is not None and say.topic == "votes":
             self.exchange.broadcast(say.data, self.world.now)
             return
+        if self.exchange is not None and say.topic == "proposals":
+            said = wire.parse(say.data)
+            assert isinstance(said, SignedProposal)
+            if self.exchange.propose(said.proposal, say.data, self.world.now):
+                return
         for other in self.others:
-            self.send(other, say.topic, say.data)
+            self.leave(other, say.topic, say.data)
 
     def send(self, other: Peer, topic: str, data: bytes) -> None:
-        if topic == "votes" and self.exchange is not None:  # what a villain says to one peer
+        """What a villain says to one peer, too: votes and proposals in frames, where there are streams."""
+        if topic == "votes" and self.exchange is not None:
             mesh = self.exchange.is_mesh()
             topic, data = "mesh" if mesh else "frames", as_frame(data, self.world.rng.getrandbits(16) if mesh else 0)
+        elif topic == "proposals" and self._has_streams() and len(data) + PROPOSED_HEAD <= MAX_BUNDLE:
+            topic, data = "frames", encode(Proposed(data))
+        self.leave(other, topic, data)
+
+    def _has_streams(self) -> bool:
+        return self.exchange is not None and not self.exchange.is_mesh()
+
+    def leave(self, other: Peer, topic: str, data: bytes) -> None:
+        """Send as it is."""
 
         def leave() -> None:
             self.world.send(self.number, other.number, len(data), lambda: other.receive(self.number, topic, data))

@@ -35,6 +35,6 @@ async def _say(stream: Stream, frame: bytes) -> bool:
 
 def _frame(target: Target, number: int) -> bytes:
     if number % 2:
-        return encode(Want(FAR, number, b"", b""))
+        return encode(Want(FAR, number, b"", b"", (), ()))
     vote = Vote(network_of(target.genesis), VoteType.PREVOTE, FAR, number, bytes(32), NIL_ROUND, bytes(32))
     return encode(Bundle(0, (pack(SignedVote(vote, bytes(64))),)))

@@ -10,7 +10,7 @@ from p2p.base.keys import Domain
 from p2p.consensus import wire
 from p2p.consensus.events import Broadcast
 from p2p.consensus.messages import Proposal, SignedProposal, SignedVote, Vote, sign_vote
-from p2p.consensus.vote_frames import Bundle, parse_frame
+from p2p.consensus.vote_frames import Bundle, Proposed, parse_frame
 from tests.sim.peer import Peer
 
 
@@ -37,6 +37,8 @@ class Villain(Peer):
         """The messages in what came, whichever way votes travel."""
         try:
             frame = parse_frame(data) if topic in ("frames", "mesh") else Bundle(0, (data,))
+            if isinstance(frame, Proposed):
+                return [wire.parse(frame.proposal)]
             return [wire.parse(raw) for raw in frame.messages] if isinstance(frame, Bundle) else []
         except RemoteProtocolError:
             return []

@@ -21,5 +21,5 @@ class Greedy(Villain):
         for other in self.others:
             height = max(0, self.driver.height + rng.choice((-1, 0, 0, 0, 1, 2**40)))
             have = rng.choice((b"", b"", full))
-            self.send(other, "frames", encode(Want(height, rng.choice((0, 0, 1, 2**31)), have, have)))
+            self.send(other, "frames", encode(Want(height, rng.choice((0, 0, 1, 2**31)), have, have, (), ())))
         self.later(EVERY_MS, self.ask)

@@ -1,0 +1,173 @@
+"""Proposals between peers that have streams to each other. Law: pure; the proposer gives its proposal to every
+validator at once; a relay gives it, in its turn, to those that have not shown that they have it.
+
+A vote for a block shows it, and relays get all votes (relays.py). So n validators get n copies, a proposer that leaves
+some out only delays them, and two proposals for one round meet at the relays. Rank k takes its turn k waits after it
+got the proposal, or sooner once most have shown it: then whoever has not lacks a stream to the proposer, and the time
+that this adds to a height must not feed back into the wait. A relay hands on no block that it cannot serve whole.
+Whoever lacks a proposal asks (Want). Repeats (rule R), and what does not fit into a frame, travel through the mesh.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from p2p.base.errors import RemoteProtocolError
+from p2p.base.limits import MAX_BUNDLE, MAX_KEPT_PROPOSALS
+from p2p.base.outcome import Outcome
+from p2p.consensus import wire
+from p2p.consensus.driver import Driver
+from p2p.consensus.messages import Proposal
+from p2p.consensus.offer import Offer
+from p2p.consensus.relays import Pace, Wait
+from p2p.consensus.vote_frames import PROPOSED_HEAD, Want
+from p2p.consensus.vote_neighbours import Neighbour, Neighbours
+from p2p.consensus.vote_pool import VotePool
+from p2p.consensus.vote_ranks import VoteRanks
+
+Judged = tuple[Outcome, Proposal | None, wire.Wire | None]  # what it is about, and what the driver is to take
+Judge = Callable[[str, bytes], Judged]  # (peer that sent it, a proposal's bytes as they travel)
+PATIENCE_MS = 10_000  # after which a relay no longer waits for a whole block
+
+
+def takes_none(peer: str, data: bytes) -> Judged:
+    """A Judge of whoever takes no proposals from streams."""
+    del peer, data
+    return Outcome.IGNORE, None, None
+
+
+class ProposalRelay:
+    """The proposals of one exchange, whose neighbours, ranks, pools of votes by height, and wait these are."""
+
+    def __init__(
+        self, driver: Driver, neighbours: Neighbours, judge: Judge, ranks: VoteRanks, pools: dict[int, VotePool],
+        pace: Pace, wait: Wait,
+    ) -> None:
+        self._driver, self._neighbours, self._judge = driver, neighbours, judge
+        self._ranks, self._pools, self._pace, self._wait = ranks, pools, pace, wait
+        self._offers: dict[Proposal, Offer] = {}  # of this height and the last, the newest MAX_KEPT_PROPOSALS
+        self._turns: list[tuple[int, int, Offer, int]] = []  # (due ms, number, what, our rank)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._offers)
+
+    # -- in -------------------------------------------------------------------------------------------------------
+
+    def propose(self, proposal: Proposal, data: bytes) -> bool:
+        """Give a proposal of ours to all validators that are up. False: it is for the mesh."""
+        if proposal.proposer != self._driver.machine.me or proposal in self._offers:
+            return False
+        if len(data) + PROPOSED_HEAD > MAX_BUNDLE:
+            return False
+        offer = Offer(proposal, data, own=True)
+        self._keep(offer)
+        self._give(offer)
+        return True
+
+    def hear(self, neighbour: Neighbour, data: bytes, now: int) -> tuple[bool, wire.Wire | None]:
+        """A proposal came: whether it is news, and what the driver is to take. Raises RemoteProtocolError."""
+        outcome, proposal, message = self._judge(neighbour.peer, data)
+        if outcome is Outcome.REJECT:
+            raise RemoteProtocolError("a proposal that is wrong for everybody", field="proposal", code="proposal")
+        offer = self._offers.get(proposal) if proposal is not None else None
+        if offer is None and proposal is not None and outcome is Outcome.ACCEPT:
+            offer = Offer(proposal, data, came_ms=now)
+            self._keep(offer)
+            if neighbour.key == proposal.proposer:
+                self._relay(offer, now)
+        if offer is not None:
+            offer.known |= neighbour.bit
+        return outcome is Outcome.ACCEPT, message
+
+    def up(self, neighbour: Neighbour) -> None:
+        """A neighbour has come: it gets a proposal of ours that the others had before."""
+        for offer in self._offers.values():
+            if offer.own and offer.height == self._driver.height:
+                self._give_to(neighbour, offer)
+
+    def down(self, bit: int) -> None:
+        for offer in self._offers.values():
+            offer.known &= ~bit
+
+    def new_height(self) -> None:
+        height = self._driver.height
+        self._offers = {about: offer for about, offer in self._offers.items() if about.height >= height - 1}
+
+    # -- out ------------------------------------------------------------------------------------------------------
+
+    def advance(self, now: int) -> None:
+        """Take the turns that have come."""
+        while self._turns and self._turns[0][0] <= now:
+            _, _, offer, rank = heapq.heappop(self._turns)
+            if offer.height != self._driver.height or now > offer.came_ms + PATIENCE_MS:
+                continue
+            if self._is_ready(offer, rank, now):
+                self._give(offer)
+            else:
+                self._look_again(offer, rank, now)
+
+    def _is_ready(self, offer: Offer, rank: int, now: int) -> bool:
+        passed_ms, is_small = now - offer.came_ms, len(self._driver.validators.members) <= self._pace.small
+        soon_ms = self._pace.wait_least_ms if is_small else self._wait.ms // 2
+        if passed_ms < rank * self._wait.ms and not (
+            passed_ms >= rank * soon_ms and self._most_have_it(offer.proposal)
+        ):
+            return False
+        return self._driver.machine.proposal_of(offer.proposal.block_id) is not None
+
+    def due_ms(self) -> int | None:
+        return self._turns[0][0] if self._turns else None
+
+    def answer(self, neighbour: Neighbour, frame: Want) -> None:
+        """Give what it lacks of its round, of later ones, and of what was decided."""
+        for offer in self._offers.values():
+            about = offer.proposal
+            if about.height != frame.height or about.block_id in frame.proposals:
+                continue
+            if about.round >= frame.round or about.block_id in frame.lacking:
+                offer.known &= ~neighbour.bit
+                neighbour.offer(offer)
+
+    def serve(self, followers: list[Neighbour], height: int, block_id: bytes) -> None:
+        """Those who do not vote get the proposal that was decided."""
+        for offer in self._offers.values():
+            if (offer.height, offer.proposal.block_id) == (height, block_id):
+                for neighbour in followers:
+                    neighbour.offer(offer)
+                return
+
+    def _keep(self, offer: Offer) -> None:
+        while len(self._offers) >= MAX_KEPT_PROPOSALS:
+            self._offers.pop(min(self._offers, key=lambda about: (about.height, about.round)))
+        self._offers[offer.proposal] = offer
+
+    def _relay(self, offer: Offer, now: int) -> None:
+        """Take our turn with what came from its proposer, if we have one."""
+        if offer.height == self._driver.height:
+            rank = self._ranks.own(offer.height, offer.proposal.round)
+            if 0 < rank < self._pace.relays:
+                self._look_again(offer, rank, now)
+
+    def _look_again(self, offer: Offer, rank: int, now: int) -> None:
+        self._count += 1
+        heapq.heappush(self._turns, (now + self._pace.wait_least_ms, self._count, offer, rank))
+
+    def _give(self, offer: Offer) -> None:
+        for neighbour in self._neighbours:
+            self._give_to(neighbour, offer)
+
+    def _give_to(self, neighbour: Neighbour, offer: Offer) -> None:
+        about, key = offer.proposal, neighbour.key
+        if key in self._driver.validators and key != about.proposer and not self._has_it(about, key):
+            neighbour.offer(offer)
+
+    def _has_it(self, about: Proposal, key: bytes) -> bool:
+        """Whether a validator has shown that it has a block."""
+        return self._pools[about.height].has_voted(key, about.round, about.block_id)
+
+    def _most_have_it(self, about: Proposal) -> bool:
+        members = self._driver.validators
+        shown = sum(weight for key, weight in members.members if key == about.proposer or self._has_it(about, key))
+        return 2 * shown > members.total
