@@ -15,6 +15,7 @@ class Offer:
     proposal: Proposal
     data: bytes
     own: bool = False
+    said: int = 0  # times that our driver broadcast it
     came_ms: int = 0
     known: int = 0
 

@@ -28,6 +28,7 @@ from p2p.consensus.vote_ranks import VoteRanks
 
 Judged = tuple[Outcome, Proposal | None, wire.Wire | None]  # what it is about, and what the driver is to take
 Judge = Callable[[str, bytes], Judged]  # (peer that sent it, a proposal's bytes as they travel)
+SAID_BY_STREAMS = 2  # times: a repeat soon after it (rule R counts from the height's start) is no sign of loss
 PATIENCE_MS = 10_000  # after which a relay no longer waits for a whole block
 
 
@@ -56,13 +57,17 @@ class ProposalRelay:
     # -- in -------------------------------------------------------------------------------------------------------
 
     def propose(self, proposal: Proposal, data: bytes) -> bool:
-        """Give a proposal of ours to all validators that are up. False: it is for the mesh."""
-        if proposal.proposer != self._driver.machine.me or proposal in self._offers:
+        """Give a proposal of ours to all validators that are up. A first repeat goes to those that have come since;
+        what is repeated more often is missed by somebody. False: it is for the mesh."""
+        if proposal.proposer != self._driver.machine.me or len(data) + PROPOSED_HEAD > MAX_BUNDLE:
             return False
-        if len(data) + PROPOSED_HEAD > MAX_BUNDLE:
+        offer = self._offers.get(proposal)
+        if offer is None:
+            offer = Offer(proposal, data, own=True)
+            self._keep(offer)
+        offer.said += 1
+        if offer.said > SAID_BY_STREAMS:
             return False
-        offer = Offer(proposal, data, own=True)
-        self._keep(offer)
         self._give(offer)
         return True
 

@@ -187,8 +187,13 @@ def test_repeats_others_proposals_and_what_is_too_large_are_for_the_mesh() -> No
     assert not one.exchange.propose(mine, bytes(MAX_BUNDLE), one.lab.now), "larger than a frame"
     assert not one.exchange.propose(replace(mine, height=2), b"x", one.lab.now), "of another height"
     assert one.exchange.propose(mine, b"x", one.lab.now)
-    assert len(one.due_after(0)) == 15
-    assert not one.exchange.propose(mine, b"x", one.lab.now), "a repeat"
+    names = one.due_after(0)
+    assert len(names) == 15
+    for name in names:
+        one.exchange.frame(name, one.lab.now)
+    assert one.exchange.propose(mine, b"x", one.lab.now), "streams lose nothing"
+    assert one.due_after(100) == [], "all that are up have it"
+    assert not one.exchange.propose(mine, b"x", one.lab.now), "somebody lacks it"
 
 
 def test_whoever_voted_for_a_block_is_not_given_it() -> None:
