@@ -173,6 +173,22 @@ def test_a_proposer_that_gives_nothing_is_asked_after_others() -> None:
     assert sources == [turn().peer_id, "a forwarder", turn().peer_id], "and again, while nobody gives it"
 
 
+def test_of_one_offer_each_source_is_tried_once() -> None:
+    """A stream brings a proposal once, so nobody waits for a repeat."""
+    shell, signed = Shell(), proposal((b"a",), turn())
+    found = shell.hears(signed, "a relay")[1]
+    assert isinstance(found, Assembly)
+    tried = [found.source]
+    shell.bodies.failed(found.source)
+    shell.bodies.done(found.source)
+    while shell.bodies.choose(found):
+        tried.append(found.source)
+        shell.bodies.failed(found.source)
+        shell.bodies.done(found.source)
+        assert len(tried) <= 2
+    assert tried == [turn().peer_id, "a relay"]
+
+
 def test_one_block_at_a_time_from_each_and_another_s_offer_does_not_wait() -> None:
     """A villain that withholds blocks nobody but itself."""
     shell, villain, honest = Shell(), turn(), "honest"

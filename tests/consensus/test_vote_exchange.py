@@ -20,6 +20,7 @@ from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote,
 from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ProposerSchedule, ValidatorSet, first_priorities
+from p2p.consensus.vote_exchange import HOLD
 from p2p.consensus.vote_frames import Bundle, Proposed, Want, bits, has_bit, pack, parse_frame, parse_message
 from p2p.consensus.vote_neighbours import MESH
 from p2p.consensus.vote_pool import Item, VotePool
@@ -76,6 +77,44 @@ def test_in_a_larger_set_a_vote_reaches_each_peer_about_once_in_few_frames(count
     assert sum(lab.frames.values()) / HEIGHTS / count < 18, "frames of a peer for a block"
     assert not lab.wants
     assert not lab.blamed
+
+
+def trickle(lab: Lab, voters: list[int], pause_ms: int) -> list[tuple[int, int]]:
+    """Votes reach the first relay one by one. Gives (ms after the first, votes) of each frame that it then owes to
+    somebody who did not vote."""
+    relay, silent = relays_of(lab, 1)[0], relays_of(lab, 1)[-1]
+    exchange = lab.exchanges[relay]
+    found: list[tuple[int, int]] = []
+    lab.drivers[relay].begin()
+    for at in range(400):
+        if at % pause_ms == 0 and at // pause_ms < len(voters):
+            who = voters[at // pause_ms]
+            frame = encode(Bundle(0, (pack(vote(lab.keys[who], VoteType.PREVOTE, None)),)))
+            assert any(lab.exchanges[relay].receive(str(who), frame, lab.now + at))
+        if str(silent) in exchange.advance(lab.now + at):
+            sent = exchange.frame(str(silent), lab.now + at)
+            frame_ = parse_frame(sent) if sent is not None else None
+            if isinstance(frame_, Bundle):
+                found.append((at, len(frame_.messages)))
+    return found
+
+
+def test_a_relay_hands_on_a_quorum_in_one_frame_when_it_is_one() -> None:
+    lab = Lab(16)
+    others = relays_of(lab, 1)[1:-1]
+    pause_ms = 4
+    found = trickle(lab, others[:11], pause_ms)
+    assert found[0][1] == 11, "more than two thirds of sixteen"
+    assert len(found) == 1
+    assert found[0][0] <= 10 * pause_ms + PACE.tick_ms, "no later than the tick after"
+
+
+def test_a_relay_holds_votes_that_make_no_quorum_for_a_part_of_a_wait() -> None:
+    lab = Lab(16)
+    others = relays_of(lab, 1)[1:-1]
+    found = trickle(lab, others[:3], 1)
+    assert sum(count for _, count in found) == 3
+    assert Wait(PACE).ms // HOLD <= found[0][0] <= Wait(PACE).ms // HOLD + 2 * PACE.tick_ms
 
 
 def test_what_comes_when_a_quorum_is_here_is_not_handed_on() -> None:
