@@ -65,9 +65,13 @@ class Checks:
         if sender is not None and sender.key.public in self.honest:
             raise Violation(f"nobody honest is blamed: peer {peer.number} blames {source}: {why}")
 
-    def _read(self, peer: Peer, signed: SignedProposal) -> None:
+    def _keep_pace(self, peer: Peer) -> None:
+        """A proposal may be judged later than it comes, when its height begins: at the pace of that moment."""
         if peer.key.public in self.right:
             self.slowest = max(self.slowest, peer.driver.pace.percent)
+
+    def _read(self, peer: Peer, signed: SignedProposal) -> None:
+        self._keep_pace(peer)
         if signed.proposal.pol_round < 0 and peer.key.public in self.right:
             self.readings.setdefault(signed.proposal.block_id, []).append((peer.key.public, peer.clock_ms()))
 
@@ -84,6 +88,7 @@ class Checks:
                 self.collect(signed)
 
     def _said(self, peer: Peer, say: Broadcast) -> None:
+        self._keep_pace(peer)
         message = wire.parse(say.data)
         if isinstance(message, SignedVote) and message.vote.validator == peer.key.public:
             v = message.vote
