@@ -16,6 +16,7 @@ class Offer:
     data: bytes
     own: bool = False
     said: int = 0  # times that our driver broadcast it
+    meshed_at: int = 3  # which of these times goes through the mesh next: the first repeat tells no loss
     came_ms: int = 0
     known: int = 0
 

@@ -5,7 +5,8 @@ A vote for a block shows it, and relays get all votes (relays.py). So n validato
 some out only delays them, and two proposals for one round meet at the relays. Rank k takes its turn k waits after it
 got the proposal, or sooner once most have shown it: then whoever has not lacks a stream to the proposer, and the time
 that this adds to a height must not feed back into the wait. A relay hands on no block that it cannot serve whole.
-Whoever lacks a proposal asks (Want). Repeats (rule R), and what does not fit into a frame, travel through the mesh.
+Whoever lacks a proposal asks (Want). The third, sixth, twelfth ... time that a peer says a proposal (rule R), and what
+does not fit into a frame, travel through the mesh: in a network that is late, floods would make it later.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from p2p.consensus.vote_ranks import VoteRanks
 
 Judged = tuple[Outcome, Proposal | None, wire.Wire | None]  # what it is about, and what the driver is to take
 Judge = Callable[[str, bytes], Judged]  # (peer that sent it, a proposal's bytes as they travel)
-SAID_BY_STREAMS = 2  # times: a repeat soon after it (rule R counts from the height's start) is no sign of loss
 PATIENCE_MS = 10_000  # after which a relay no longer waits for a whole block
 
 
@@ -57,16 +57,17 @@ class ProposalRelay:
     # -- in -------------------------------------------------------------------------------------------------------
 
     def propose(self, proposal: Proposal, data: bytes) -> bool:
-        """Give a proposal of ours to all validators that are up. A first repeat goes to those that have come since;
-        what is repeated more often is missed by somebody. False: it is for the mesh."""
-        if proposal.proposer != self._driver.machine.me or len(data) + PROPOSED_HEAD > MAX_BUNDLE:
+        """Give a proposal that our driver broadcasts to all validators that are up and have not shown that they have
+        it. False: somebody seems to lack a stream, and it is for the mesh; this is so more and more seldom."""
+        if len(data) + PROPOSED_HEAD > MAX_BUNDLE:
             return False
         offer = self._offers.get(proposal)
         if offer is None:
-            offer = Offer(proposal, data, own=True)
+            offer = Offer(proposal, data, own=proposal.proposer == self._driver.machine.me)
             self._keep(offer)
         offer.said += 1
-        if offer.said > SAID_BY_STREAMS:
+        if offer.said == offer.meshed_at:
+            offer.meshed_at *= 2
             return False
         self._give(offer)
         return True

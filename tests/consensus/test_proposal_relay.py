@@ -180,20 +180,27 @@ def test_few_are_kept_whatever_comes() -> None:
     assert len(one.exchange.proposals) == MAX_KEPT_PROPOSALS
 
 
-def test_repeats_others_proposals_and_what_is_too_large_are_for_the_mesh() -> None:
+def test_what_is_too_large_or_of_another_height_is_for_the_mesh() -> None:
     one = Alone()
     mine = replace(one.about(1), proposer=one.lab.keys[one.me].public)
-    assert not one.exchange.propose(one.about(1), b"x", one.lab.now), "somebody else's"
     assert not one.exchange.propose(mine, bytes(MAX_BUNDLE), one.lab.now), "larger than a frame"
-    assert not one.exchange.propose(replace(mine, height=2), b"x", one.lab.now), "of another height"
+    assert not one.exchange.propose(replace(mine, height=2), b"x", one.lab.now)
     assert one.exchange.propose(mine, b"x", one.lab.now)
+    assert len(one.due_after(0)) == 15
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_repeats_go_through_the_mesh_more_and_more_seldom(own: bool) -> None:
+    one = Alone()
+    said = replace(one.about(1), proposer=one.lab.keys[one.me].public) if own else one.about(1)
+    by_mesh = [at for at in range(1, 50) if not one.exchange.propose(said, b"x", one.lab.now)]
+    assert by_mesh == [3, 6, 12, 24, 48]
     names = one.due_after(0)
-    assert len(names) == 15
+    assert len(names) == 14 + own, "and by streams to all but its proposer"
     for name in names:
         one.exchange.frame(name, one.lab.now)
-    assert one.exchange.propose(mine, b"x", one.lab.now), "streams lose nothing"
-    assert one.due_after(100) == [], "all that are up have it"
-    assert not one.exchange.propose(mine, b"x", one.lab.now), "somebody lacks it"
+    assert one.exchange.propose(said, b"x", one.lab.now)
+    assert one.due_after(100) == [], "streams lose nothing"
 
 
 def test_whoever_voted_for_a_block_is_not_given_it() -> None:

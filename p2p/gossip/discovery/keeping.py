@@ -6,7 +6,7 @@ Law: a dead peer is noticed, a lost one is dialled again, and one that does noth
   gone, and a new connection would cost both sides more.
 - DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended; all dials are paced (PACE-1).
 - DISC-6: a peer that has not greeted in time, and has no stream open, is disconnected; so is one that owes seconds of
-  CPU.
+  CPU. A validator is greeted again instead: it may be late, and a new connection would make it later.
 - DISC-7: known peers are saved on disk, anchors first, so a peer finds its network again without the bootstrap.
 - DISC-8: a peer with a book dials that first. The bootstrap is dialled where the book is empty, or when after
   BOOK_FIRST_S fewer than two peers are connected. Peers that start together begin within START_SPREAD_S.
@@ -73,6 +73,7 @@ class Keeper:
         self._file = book_file
         self._written = b""  # what the file contains
         self._greeting: set[str] = set()  # peers that are being greeted
+        self._mute_since: dict[str, float] = {}  # when greeting a peer failed, in own time
         self._dialling: set[str] = set()  # peers that are being dialled
         self._links: dict[str, object] = {}  # connections at the last look, by peer
 
@@ -135,6 +136,7 @@ class Keeper:
         net.forget_chosen()
         net.door.leaving &= linked
         net.mute &= linked
+        self._mute_since = {peer: at for peer, at in self._mute_since.items() if peer in net.mute}
         alone, dead = net.left_alone(now), self._silence.look(((p, net.door.heard_at(p)) for p in linked), own_time())
         for peer in linked:
             ban = net.scores.ban(peer, now)
@@ -152,8 +154,11 @@ class Keeper:
             elif not {peer} & (net.verified | self._greeting | net.mute):
                 self._greeting.add(peer)
                 nursery.start_soon(self._greet_new, peer)
-            elif peer in net.mute and now - net.since[peer] > GREETING_GRACE_S and not self._has_stream(peer):
-                self._end(nursery, peer, Why.MUTE)
+            elif peer in net.mute and own_time() - self._mute_since.get(peer, 0.0) > GREETING_GRACE_S:
+                if net.dear(peer):
+                    net.mute.discard(peer)
+                elif not self._has_stream(peer):
+                    self._end(nursery, peer, Why.MUTE)
 
     def _note_ends(self, linked: set[str]) -> None:
         """PARTING-1: count the connections that are gone since the last look, also where there is a new one."""
@@ -204,6 +209,7 @@ class Keeper:
         except FolkmootError as error:
             log.debug("greeting %s: %s", peer, error)
             net.mute.add(peer)
+            self._mute_since[peer] = own_time()
         finally:
             self._greeting.discard(peer)
 

@@ -16,7 +16,7 @@ from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
-from p2p.base.limits import BOOK_FIRST_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
+from p2p.base.limits import BOOK_FIRST_S, GREETING_GRACE_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
 from p2p.gossip.connections import pulse
 from p2p.gossip.connections.budget import Budgets
 from p2p.gossip.connections.door import MARK, Door
@@ -155,6 +155,34 @@ async def test_who_is_late_for_a_greeting_is_greeted_once_more_and_who_refuses_i
             await trio.sleep(0.5)
     assert greeted == [name(1)] * greetings
     assert (net.mute == {name(1)}) is mute
+
+
+@pytest.mark.parametrize(("validator", "late"), [(True, False), (False, False), (False, True)])
+async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_greeted_again(
+    validator: bool, late: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DISC-6. Before: of 48 peers that started together on two cores, most ended each other's connections for ever."""
+    host = Home()
+    net = discovery(host)
+    host.add(1, "10.0.0.1", "inbound")
+    monkeypatch.setattr(net, "dear", lambda peer: validator)
+    greeted: list[float] = []
+
+    async def greet(peer: str) -> None:
+        greeted.append(trio.current_time())
+        raise Unavailable("busy")
+
+    monkeypatch.setattr(net, "greet", greet)
+    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.1")
+    async with trio.open_nursery() as nursery:
+        for _ in range(round(2 * (GREETING_GRACE_S + 3))):
+            talker.heard_at = trio.current_time()
+            of_this_run().own.lost_s += 0.5 * late
+            keeper._look_at_links(nursery)
+            await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+    assert net.linked() == ({name(1)} if validator or late else set())
+    assert len(greeted) == (4 if validator else 2)
 
 
 def test_each_end_has_one_reason_and_the_first_said_counts() -> None:
