@@ -3,7 +3,7 @@
 Law: a connection is silent only while this process was on time to hear it.
 
 - PULSE-1: a connection on which nothing came for PING_INTERVAL_S gets a ping of the multiplexer, twelve bytes; a busy
-  one gets none. One ping is open at a time.
+  one gets none. One ping is open at a time. A late process pings more seldom: the other side pings a silent one too.
 - PULSE-2: a connection on which nothing came for SILENT_S of own time (machine/deadlines.py), pongs included, is dead.
 """
 
@@ -19,6 +19,7 @@ from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FO
 
 from p2p.base.limits import PING_INTERVAL_S, SILENT_S
 from p2p.gossip.connections.door import MARK, Intake
+from p2p.machine.deadlines import strain
 
 _FIRST_S = 0.5  # the library sizes its windows by the answer to the first ping
 
@@ -57,8 +58,9 @@ async def _ping_when_silent(self: Any) -> None:
         intake: Intake | None = self.__dict__.get(MARK)
         now = trio.current_time()
         silent_s = now - intake.heard_at if intake is not None else float("inf")
-        if silent_s < PING_INTERVAL_S and self.rtt():
-            await trio.sleep(PING_INTERVAL_S - silent_s)
+        interval_s = PING_INTERVAL_S * strain()
+        if silent_s < interval_s and self.rtt():
+            await trio.sleep(interval_s - silent_s)
             continue
         self._ping_id += 1
         self._ping_event = trio.Event()
@@ -70,7 +72,7 @@ async def _ping_when_silent(self: Any) -> None:
         await self._ping_event.wait()
         if intake is not None:
             intake.heard_at = trio.current_time()
-        await trio.sleep(PING_INTERVAL_S)
+        await trio.sleep(PING_INTERVAL_S * strain())
 
 
 assert yamux_module.RTT_MEASURE_INTERVAL > PING_INTERVAL_S
