@@ -15,6 +15,7 @@ class Offer:
     proposal: Proposal
     data: bytes
     own: bool = False
+    straight: bool = False  # it came from its proposer
     said: int = 0  # times that our driver broadcast it
     meshed_at: int = 3  # which of these times goes through the mesh next: the first repeat tells no loss
     came_ms: int = 0

@@ -79,10 +79,9 @@ class ProposalRelay:
             raise RemoteProtocolError("a proposal that is wrong for everybody", field="proposal", code="proposal")
         offer = self._offers.get(proposal) if proposal is not None else None
         if offer is None and proposal is not None and outcome is Outcome.ACCEPT:
-            offer = Offer(proposal, data, came_ms=now)
+            offer = Offer(proposal, data, straight=neighbour.key == proposal.proposer)
             self._keep(offer)
-            if neighbour.key == proposal.proposer:
-                self._relay(offer, now)
+            self._relay(offer, now)
         if offer is not None:
             offer.known |= neighbour.bit
         return outcome is Outcome.ACCEPT, message
@@ -97,9 +96,14 @@ class ProposalRelay:
         for offer in self._offers.values():
             offer.known &= ~bit
 
-    def new_height(self) -> None:
+    def new_height(self, now: int) -> None:
+        """Forget what is over; take our turn with what came early."""
         height = self._driver.height
         self._offers = {about: offer for about, offer in self._offers.items() if about.height >= height - 1}
+        for neighbour in self._neighbours:
+            neighbour.offers = {offer: None for offer in neighbour.offers if offer.height >= height - 1}
+        for offer in self._offers.values():
+            self._relay(offer, now)
 
     # -- out ------------------------------------------------------------------------------------------------------
 
@@ -145,14 +149,16 @@ class ProposalRelay:
                 return
 
     def _keep(self, offer: Offer) -> None:
-        while len(self._offers) >= MAX_KEPT_PROPOSALS:
-            self._offers.pop(min(self._offers, key=lambda about: (about.height, about.round)))
+        """Of too many, those of the next height go first, then those of the last: this height's are of use now."""
         self._offers[offer.proposal] = offer
+        height = self._driver.height
+        while len(self._offers) > MAX_KEPT_PROPOSALS:
+            self._offers.pop(max(self._offers, key=lambda a: (a.height > height, a.height < height, -a.round)))
 
     def _relay(self, offer: Offer, now: int) -> None:
         """Take our turn with what came from its proposer, if we have one."""
-        if offer.height == self._driver.height:
-            rank = self._ranks.own(offer.height, offer.proposal.round)
+        if offer.straight and offer.height == self._driver.height:
+            rank, offer.came_ms = self._ranks.own(offer.height, offer.proposal.round), now
             if 0 < rank < self._pace.relays:
                 self._look_again(offer, rank, now)
 

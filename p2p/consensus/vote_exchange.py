@@ -166,10 +166,10 @@ class VoteExchange:
         if driver.height == self.height + 1 and self.height in old:
             self._pools[self.height] = old[self.height]
             self._serve_followers(old[self.height])
-        self.proposals.new_height()
         self._pools[driver.height + 1] = VotePool(driver.height + 1, driver.next_validators)
         is_start, self.height = self.height < 0, driver.height
         self._ranks.forget()
+        self.proposals.new_height(now)
         for neighbour in self.neighbours:
             neighbour.asked = 0
         for item in self._pool.items():

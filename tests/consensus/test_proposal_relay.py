@@ -133,7 +133,7 @@ class Alone:
         self.lab = Lab(count)
         order = relays_of(self.lab, 1)
         self.proposer, self.me = order[0], order[1]
-        self.outcome = Outcome.ACCEPT
+        self.outcome, self.height = Outcome.ACCEPT, 1
         self.exchange = VoteExchange(self.lab.drivers[self.me], RELAYS, self.judge)
         self.lab.drivers[self.me].begin()
         for who in range(count):
@@ -144,7 +144,7 @@ class Alone:
         return self.outcome, self.about(data[0]), None
 
     def about(self, number: int) -> Proposal:
-        return Proposal("sim", 1, 0, bytes([number]) * 32, -1, self.lab.keys[self.proposer].public)
+        return Proposal("sim", self.height, 0, bytes([number]) * 32, -1, self.lab.keys[self.proposer].public)
 
     def hears(self, number: int, *, peer: int | None = None) -> None:
         name = str(self.proposer if peer is None else peer)
@@ -178,6 +178,35 @@ def test_few_are_kept_whatever_comes() -> None:
     for number in range(100):
         one.hears(number)
     assert len(one.exchange.proposals) == MAX_KEPT_PROPOSALS
+
+
+def test_what_comes_early_never_takes_the_place_of_what_is_of_use_now() -> None:
+    one = Alone()
+    one.hears(1)
+    one.height = 2
+    for number in range(100):
+        one.hears(number)
+    kept = one.exchange.proposals._offers
+    assert len(kept) == MAX_KEPT_PROPOSALS
+    assert [about.block_id[0] for about in kept if about.height == 1] == [1]
+
+
+def test_a_relay_takes_its_turn_with_what_came_before_its_height_began() -> None:
+    lab = Lab(16, timing=PACED)
+    lab.run(1)
+    gone, relay, silent, *_ = relays_of(lab, 2)
+    one = proposed_at(lab, 2)
+    exchange, driver = lab.exchanges[relay], lab.drivers[relay]
+    stock, driver.height = driver.height, 1  # as before it decided height 1
+    exchange.look(lab.now)
+    lab.send(gone, relay, encode(Proposed(wire.pack(one, 0))))
+    lab.step()
+    driver.height = stock
+    until = lab.now + 4 * exchange.wait.ms
+    lab.proposed.clear()
+    while not lab.proposed[relay, silent]:
+        lab.step()
+        assert lab.now < until
 
 
 def test_what_is_too_large_or_of_another_height_is_for_the_mesh() -> None:

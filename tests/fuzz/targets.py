@@ -53,7 +53,7 @@ from p2p.consensus.messages import (
     sign_vote,
 )
 from p2p.consensus.validators import ValidatorSet
-from p2p.consensus.vote_frames import Bundle, Want
+from p2p.consensus.vote_frames import Bundle, Proposed, Want
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
@@ -249,7 +249,14 @@ def _bundles() -> tuple[tuple[Bundle, ...], tuple[Want, ...]]:
         PolkaCertificate(1, 0, bytes(32), prevotes), RoundCertificate(1, 1, precommits), *votes[:2],
     )
     packed = tuple(map(vote_frames.pack, messages))
-    return (Bundle(0, packed[2:]), Bundle(7, packed)), (Want(1, 0, b"", b""), Want(1, 2, b"\x03", b"\x07"))
+    block = bytes(32)
+    wants = Want(1, 0, b"", b"", (), ()), Want(1, 2, b"\x03", b"\x07", (block,), (block, b"\1" * 32))
+    return (Bundle(0, packed[2:]), Bundle(7, packed)), wants
+
+
+def _proposed() -> Parts:
+    """A proposal on a stream of votes."""
+    return (encode(Proposed(_compact_parts(_proposals()[0])[0])),)
 
 
 def _vote(key: Key, kind: VoteType, block: bytes | None) -> SignedVote:
@@ -261,8 +268,10 @@ def _bundle(at: int, parts: Parts) -> bool:
     (bundles, wants), found = _bundles(), vote_frames.parse_frame(parts[0])
     if encode(found) != parts[0]:
         return True
+    if isinstance(found, Proposed):
+        return _compact(0, (found.proposal, pack_frame(Body(_proposals()[0].block.txs))))
     if isinstance(found, Want) or at >= len(bundles):
-        return found == (*bundles, *wants)[at]
+        return at < len(bundles) + len(wants) and found == (*bundles, *wants)[at]
     members = ValidatorSet.of([(key.public, 1) for key in PEERS])
     right = [is_right(vote_frames.parse_message(raw), NETWORK, members, None) for raw in found.messages]
     known = {raw for bundle in bundles for raw in bundle.messages}
@@ -292,7 +301,7 @@ def targets() -> dict[str, Target]:
         Target("commit", tuple((encode(c),) for c in _commits()), _commit),
         Target("plant", tuple((encode(r),) for _, r in _plants()), _plant),
         Target("compact", tuple(map(_compact_parts, _proposals())), _compact),
-        Target("votes", tuple((encode(frame),) for kind in _bundles() for frame in kind), _bundle),
+        Target("votes", (*((encode(frame),) for kind in _bundles() for frame in kind), _proposed()), _bundle),
         Target("frame", tuple((raw,) for raw in _frames()), _frame),
     )
     for target in found:
