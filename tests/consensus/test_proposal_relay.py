@@ -192,21 +192,13 @@ def test_what_comes_early_never_takes_the_place_of_what_is_of_use_now() -> None:
 
 
 def test_a_relay_takes_its_turn_with_what_came_before_its_height_began() -> None:
-    lab = Lab(16, timing=PACED)
-    lab.run(1)
-    gone, relay, silent, *_ = relays_of(lab, 2)
-    one = proposed_at(lab, 2)
-    exchange, driver = lab.exchanges[relay], lab.drivers[relay]
-    stock, driver.height = driver.height, 1  # as before it decided height 1
-    exchange.look(lab.now)
-    lab.send(gone, relay, encode(Proposed(wire.pack(one, 0))))
-    lab.step()
-    driver.height = stock
-    until = lab.now + 4 * exchange.wait.ms
-    lab.proposed.clear()
-    while not lab.proposed[relay, silent]:
-        lab.step()
-        assert lab.now < until
+    one = Alone()
+    one.height = 2
+    one.hears(1)
+    assert one.exchange.proposals.due_ms() is None
+    one.lab.drivers[one.me].height = 2
+    one.exchange.look(one.lab.now)
+    assert one.exchange.proposals.due_ms() is not None
 
 
 def test_what_is_too_large_or_of_another_height_is_for_the_mesh() -> None:
