@@ -72,17 +72,19 @@ class ProposalRelay:
         self._give(offer)
         return True
 
-    def hear(self, neighbour: Neighbour, data: bytes, now: int) -> tuple[bool, wire.Wire | None]:
-        """A proposal came: whether it is news, and what the driver is to take. Raises RemoteProtocolError."""
-        outcome, proposal, message = self._judge(neighbour.peer, data)
+    def hear(self, peer: str, data: bytes, now: int) -> tuple[bool, wire.Wire | None]:
+        """A proposal came: whether it is news, and what the driver is to take. Its sender may have no stream from us
+        yet. Raises RemoteProtocolError."""
+        outcome, proposal, message = self._judge(peer, data)
+        neighbour = self._neighbours.get(peer)
         if outcome is Outcome.REJECT:
             raise RemoteProtocolError("a proposal that is wrong for everybody", field="proposal", code="proposal")
         offer = self._offers.get(proposal) if proposal is not None else None
         if offer is None and proposal is not None and outcome is Outcome.ACCEPT:
-            offer = Offer(proposal, data, straight=neighbour.key == proposal.proposer)
+            offer = Offer(proposal, data, straight=neighbour is not None and neighbour.key == proposal.proposer)
             self._keep(offer)
             self._relay(offer, now)
-        if offer is not None:
+        if offer is not None and neighbour is not None:
             offer.known |= neighbour.bit
         return outcome is Outcome.ACCEPT, message
 

@@ -117,11 +117,10 @@ class VoteExchange:
         if isinstance(frame, Bundle):
             for raw in frame.messages:
                 yield self._hear(neighbour, raw, now)
-        elif neighbour is not None and peer != MESH:
-            if isinstance(frame, Proposed):
-                yield self._hear_proposal(neighbour, frame.proposal, now)
-            else:
-                self._answer(neighbour, frame, now)
+        elif isinstance(frame, Proposed) and peer != MESH:
+            yield self._hear_proposal(peer, frame.proposal, now)
+        elif isinstance(frame, Want) and neighbour is not None and peer != MESH:
+            self._answer(neighbour, frame, now)
         yield None
 
     def advance(self, now: int) -> list[str]:
@@ -297,8 +296,8 @@ class VoteExchange:
 
     # -- what comes -----------------------------------------------------------------------------------------------
 
-    def _hear_proposal(self, neighbour: Neighbour, data: bytes, now: int) -> wire.Wire | None:
-        is_news, message = self.proposals.hear(neighbour, data, now)
+    def _hear_proposal(self, peer: str, data: bytes, now: int) -> wire.Wire | None:
+        is_news, message = self.proposals.hear(peer, data, now)
         if is_news:
             self._wants.news(now, self.wait.ms)
         return message

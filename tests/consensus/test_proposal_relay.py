@@ -126,6 +126,15 @@ def test_who_comes_within_a_round_is_given_our_proposal_and_votes_for_it() -> No
     assert [one.proposal.height for one in proposals_of(frame)] == [2]
 
 
+def test_a_proposal_of_a_peer_without_a_stream_from_us_is_taken() -> None:
+    lab = Lab(4, timing=PACED)
+    lab.run(1)
+    one, late = proposed_at(lab, 2), relays_of(lab, 2)[3]
+    lab.exchanges[late].down(str(relays_of(lab, 2)[0]))
+    lab.take_frame(late, str(relays_of(lab, 2)[0]), encode(Proposed(wire.pack(one, 0))))
+    assert lab.drivers[late].machine.proposal_of(one.proposal.block_id) is not None
+
+
 class Alone:
     """One validator's exchange, with a judge in the test's hand and one neighbour, the round's proposer."""
 
