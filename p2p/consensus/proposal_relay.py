@@ -134,11 +134,12 @@ class ProposalRelay:
 
     def answer(self, neighbour: Neighbour, frame: Want) -> None:
         """Give what it lacks of its round, of later ones, and of what was decided."""
+        decided = {item.block_id for item in self._pools[frame.height].decided()}
         for offer in self._offers.values():
             about = offer.proposal
             if about.height != frame.height or about.block_id in frame.proposals:
                 continue
-            if about.round >= frame.round or about.block_id in frame.lacking:
+            if about.round >= frame.round or about.block_id in decided.union(frame.lacking):
                 offer.known &= ~neighbour.bit
                 neighbour.offer(offer)
 

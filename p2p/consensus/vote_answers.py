@@ -14,7 +14,10 @@ from p2p.consensus.vote_pool import Item, VotePool
 def beyond(pool: VotePool, frame: Want, driver: Driver, bit: int) -> list[Item]:
     """In this order: evidence and certificates, a certificate for a round so far ahead of its own that it keeps no
     votes of it, the votes of its round, of later ones, and precommits for a block of earlier ones, that it is not known
-    to have. bit: its place in the masks of what neighbours have."""
+    to have. Of a height that is decided here: the precommits that decided it. bit: its place in the masks of what
+    neighbours have."""
+    if pool.height < driver.height and (decided := pool.decided()):
+        return decided  # again and again: nobody repeats them any more
     found = [item for item in pool.others() if not item.is_known(bit)]
     found += _far_ahead(pool, frame, driver)
     have = {VoteType.PREVOTE: frame.prevotes, VoteType.PRECOMMIT: frame.precommits}

@@ -254,7 +254,7 @@ def _bundles() -> tuple[tuple[Bundle, ...], tuple[Want, ...]]:
     return (Bundle(0, packed[2:]), Bundle(7, packed)), wants
 
 
-def _proposed() -> Parts:
+def _proposed_frame() -> Parts:
     """A proposal on a stream of votes."""
     return (encode(Proposed(_compact_parts(_proposals()[0])[0])),)
 
@@ -269,7 +269,8 @@ def _bundle(at: int, parts: Parts) -> bool:
     if encode(found) != parts[0]:
         return True
     if isinstance(found, Proposed):
-        return _compact(0, (found.proposal, pack_frame(Body(_proposals()[0].block.txs))))
+        is_own = parts != _proposed_frame() or at == len(bundles) + len(wants)  # another original is no forgery
+        return is_own and _compact(0, (found.proposal, pack_frame(Body(_proposals()[0].block.txs))))
     if isinstance(found, Want) or at >= len(bundles):
         return at < len(bundles) + len(wants) and found == (*bundles, *wants)[at]
     members = ValidatorSet.of([(key.public, 1) for key in PEERS])
@@ -301,7 +302,7 @@ def targets() -> dict[str, Target]:
         Target("commit", tuple((encode(c),) for c in _commits()), _commit),
         Target("plant", tuple((encode(r),) for _, r in _plants()), _plant),
         Target("compact", tuple(map(_compact_parts, _proposals())), _compact),
-        Target("votes", (*((encode(frame),) for kind in _bundles() for frame in kind), _proposed()), _bundle),
+        Target("votes", (*((encode(frame),) for kind in _bundles() for frame in kind), _proposed_frame()), _bundle),
         Target("frame", tuple((raw,) for raw in _frames()), _frame),
     )
     for target in found:
