@@ -1,8 +1,8 @@
 """`make flame`: where the time of one peer goes, in a network of real peers without requests. It asserts nothing.
 
-Two peers in the middle of the network are sampled by py-spy, from outside: of one the stacks, which give the table, of
-the other a flame graph. A peer that waits for a processor counts as busy, so on a full machine the table shows what it
-waits for most. Compare two states of the code with the same command on the same machine.
+A peer in the middle of the network is sampled by py-spy, from outside. A peer that waits for a processor counts as
+busy, so on a full machine the table shows what it waits for most. Compare two states of the code with the same command
+on the same machine.
 
 `python -m tests.tools.flame [--peers N] [--start S] [--seconds S] [--out FILE.svg]`
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 from testnet.generate import Plan, generate
 from testnet.providers import stop
 from tests.tools.bench_scale import processes, start_all
+from tests.tools.flame_graph import draw
 
 RATE = 200  # samples a second
 LEAST = 0.01  # share of the time below which a task is not told
@@ -50,14 +51,15 @@ def shares(stacks: str) -> list[tuple[str, float]]:
     return [(task, count / total) for task, count in found.most_common() if count / total >= LEAST]
 
 
-def record(pid: int, out: Path, kind: str, seconds: float) -> subprocess.Popen[bytes]:
-    """Begin to sample a process."""
+def record(pid: int, out: Path, seconds: float) -> bool:
+    """Sample a process; False where py-spy cannot."""
     command = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or "py-spy"
-    return subprocess.Popen(
-        [command, "record", "--pid", str(pid), "--output", str(out), "--format", kind, "--rate", str(RATE),
+    done = subprocess.run(
+        [command, "record", "--pid", str(pid), "--output", str(out), "--format", "raw", "--rate", str(RATE),
          "--duration", str(round(seconds)), "--nonblocking"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10 * seconds + 60, check=False,
     )
+    return done.returncode == 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,16 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{options.peers} peers start; samples after {options.start:.0f} s", flush=True)
             start_all(directory, folders, loaded=False)
             time.sleep(options.start)
-            one, other = (processes(directory) * 2)[options.peers // 2 :][:2]
-            runs = [record(one, raw, "raw", options.seconds), record(other, options.out, "flamegraph", options.seconds)]
-            codes = [run.wait(timeout=10 * options.seconds + 60) for run in runs]
+            recorded = record(processes(directory)[options.peers // 2], raw, options.seconds)
         finally:
             stop(directory)
-        if any(codes):
+        if not recorded:
             print("py-spy did not run: pip install py-spy, and be allowed to trace processes", file=sys.stderr)
             return 1
-        for task, share in shares(raw.read_text()):
+        stacks = raw.read_text()
+        for task, share in shares(stacks):
             print(f"{share:7.1%}  {task}")
+        options.out.write_text(draw(stacks, f"one of {options.peers} idle peers, {options.seconds:.0f} s"))
         print(f"flame graph: {options.out}")
     return 0
 

@@ -1,10 +1,13 @@
-"""How stacks become a table."""
+"""How stacks become a table and a picture."""
 
 from __future__ import annotations
+
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.tools.flame import shares
+from tests.tools.flame_graph import WIDTH, draw, tree
 
 LOOP = "main (p2p/cli/main.py:1);unrolled_run (trio/_core/_run.py:1)"
 
@@ -25,3 +28,13 @@ def test_a_task_is_what_the_loop_runs_without_what_is_around_it() -> None:
         ("outside tasks", pytest.approx(0.04)), ("rare", pytest.approx(0.01)),
     ]
     assert shares("") == []
+
+
+def test_a_frame_is_as_wide_as_its_share_and_names_are_text() -> None:
+    stacks = "main;<listcomp> (a.py:1);read & (b.py:1) 30\nmain;write (b.py:2) 10"
+    root = tree(stacks)
+    assert (root.count, root.calls["main"].calls["write (b.py:2)"].count) == (40, 10)
+    picture = ElementTree.fromstring(draw(stacks, "one & all"))
+    boxes = {group[0].text: group[1] for group in picture.iter("{http://www.w3.org/2000/svg}g")}
+    assert float(boxes["write (b.py:2): 25.0%"].attrib["width"]) == pytest.approx(WIDTH / 4, abs=1)
+    assert float(boxes["read & (b.py:1): 75.0%"].attrib["y"]) < float(boxes["<listcomp> (a.py:1): 75.0%"].attrib["y"])
