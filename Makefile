@@ -84,8 +84,12 @@ bench-ledger: .venv/.package
 bench-scale: .venv/.package
 	@$(V)/python -m tests.tools.bench_scale $(if $(SIZES),--sizes $(SIZES)) $(if $(LOAD),--load $(LOAD)) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH))
 
-flame: .venv/.package
-	@$(V)/python -m pip install --quiet py-spy
+.venv/.flame: .venv/.package
+	@echo "[setup] py-spy, which samples a process (3 MB)"
+	@$(V)/python -m pip install --quiet --disable-pip-version-check py-spy
+	@touch $@
+
+flame: .venv/.flame
 	@$(V)/python -m tests.tools.flame $(if $(OUT),--out $(OUT))
 
 big-block: .venv/.package

@@ -42,6 +42,7 @@ from p2p.consensus.guard import GuardLog
 from p2p.consensus.machine import Machine
 from p2p.consensus.messages import Block, CommitCertificate, SignedProposal
 from p2p.consensus.proposal_relay import Judged
+from p2p.consensus.relays import PACE
 from p2p.consensus.status import ConsensusStatus
 from p2p.consensus.timing import Timing
 from p2p.consensus.vote_exchange import VoteExchange
@@ -69,9 +70,9 @@ async def no_fetch(peer: str, height: int, block_id: bytes, places: tuple[int, .
 class ConsensusEngine:
     """Call run() in a task of its own; deliver() and inject_commit() feed it.
 
-    publish(topic, data): broadcast a proposal. clock: milliseconds since 1970. on_commit: called after each block.
-    has_txs: whether transactions are waiting for a block. find_tx: a transaction by its leaf hash, when this peer has
-    it. fetch: see Fetch. strain: as in Pacing."""
+    publish(topic, data): broadcast a proposal that streams do not carry. clock: milliseconds since 1970. on_commit:
+    called after each block. has_txs: whether transactions are waiting for a block. find_tx: a transaction by its
+    leaf hash, when this peer has it. fetch: see Fetch. strain: as in Pacing."""
 
     def __init__(
         self, *, key: Key, network: NetworkId, app: Application, guard: GuardLog,
@@ -86,7 +87,7 @@ class ConsensusEngine:
                 strain=strain,
             )
             self.bodies = Bodies(self.driver, network, find_tx)
-            before, self.exchange = self._neighbours(), VoteExchange(self.driver, judge=self._offer)
+            before, self.exchange = self._neighbours(), VoteExchange(self.driver, PACE, self._offer)
             for peer, public in before:
                 self.exchange.up(peer, public, now_ms())
 

@@ -32,12 +32,6 @@ Judge = Callable[[str, bytes], Judged]  # (peer that sent it, a proposal's bytes
 PATIENCE_MS = 10_000  # after which a relay no longer waits for a whole block
 
 
-def takes_none(peer: str, data: bytes) -> Judged:
-    """A Judge of whoever takes no proposals from streams."""
-    del peer, data
-    return Outcome.IGNORE, None, None
-
-
 class ProposalRelay:
     """The proposals of one exchange, whose neighbours, ranks, pools of votes by height, and wait these are."""
 

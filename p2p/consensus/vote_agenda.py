@@ -1,4 +1,5 @@
-"""What an exchange does later, and when. Law: in the order of the times; what stands in one order at one time stays so.
+"""What an exchange does later, and when. Law: in the order of the times; steps of one time keep the order in
+which they were put.
 
 Times in ms of the exchange's clock.
 """

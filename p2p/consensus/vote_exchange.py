@@ -19,8 +19,8 @@ from p2p.base.outcome import Outcome
 from p2p.consensus import vote_frames, wire
 from p2p.consensus.driver import Driver
 from p2p.consensus.messages import PolkaCertificate, Proposal, RoundCertificate, VoteType
-from p2p.consensus.proposal_relay import Judge, ProposalRelay, takes_none
-from p2p.consensus.relays import PACE, Pace, Wait, order
+from p2p.consensus.proposal_relay import Judge, ProposalRelay
+from p2p.consensus.relays import Pace, Wait, order
 from p2p.consensus.vote_agenda import Step, VoteAgenda
 from p2p.consensus.vote_answers import beyond
 from p2p.consensus.vote_frames import Bundle, Proposed, Want
@@ -36,7 +36,7 @@ LOST_MS = 1000  # after which a vote that the machine does not hold, though we t
 class VoteExchange:
     """The exchange of one driver. pace: see relays.py; judge: of proposals (proposal_relay.py)."""
 
-    def __init__(self, driver: Driver, pace: Pace = PACE, judge: Judge = takes_none) -> None:
+    def __init__(self, driver: Driver, pace: Pace, judge: Judge) -> None:
         self._driver, self.pace = driver, pace
         self.neighbours = Neighbours(pace.tick_ms)
         self.wait = Wait(pace)

@@ -68,7 +68,7 @@ class Deadlines(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.own = OwnTime()
-        self.on_turn: Callable[[float, float], None] | None = None  # (late_s, length_s), as OwnTime.turn; for load.py
+        self.watchers: list[Callable[[float, float], None]] = []  # (late_s, length_s) of each turn; for load.py
         self._heap: list[_Wait] = []
         self._open = self._count = 0
         self._clocks = self._now()  # when the turn began
@@ -91,8 +91,8 @@ class Deadlines(trio.abc.Instrument):
             overslept = max(0.0, now[0] - asleep[0] - timeout)
             late = asleep[0] - began[0] + overslept
             self.own.turn(length, late)
-            if self.on_turn is not None:
-                self.on_turn(late, length)
+            for watch in self.watchers:
+                watch(late, length)
         self._move(now[1])
 
     def _move(self, now: float) -> None:

@@ -27,12 +27,12 @@ class Load:
 
     async def run(self) -> None:
         """Follow the turns of this run's event loop, until cancelled."""
-        turns = of_this_run()
-        turns.on_turn = self.note
+        watchers = of_this_run().watchers
+        watchers.append(self.note)
         try:
             await trio.sleep_forever()
         finally:
-            turns.on_turn = None
+            watchers.remove(self.note)
 
     def note(self, late_s: float, length_s: float = LOAD_LOOK_S) -> None:
         """What was due in a turn of `length_s` seconds was up to `late_s` seconds late."""

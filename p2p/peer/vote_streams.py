@@ -1,11 +1,11 @@
-"""Streams that carry votes to other peers and back. Law: one open stream in each direction; a slow peer delays only
-itself.
+"""Streams that carry votes and proposals to other peers and back. Law: one open stream in each direction; a slow peer
+delays only itself.
 
 The exchange (consensus/vote_exchange.py) says what is due to whom and when. Here are one writer for each neighbour, one
 reader for each stream that a neighbour opened, and a clock that sleeps when nothing is due. A validator keeps streams
 to all other validators of a set that is small enough; any other peer to a few of those it is connected to, validators
-first, which give it the votes that decided each height. It dials nobody: validators are partners, whose connections
-discovery keeps (SLOT-4).
+first, which give it the proposal and the votes that decided each height. It dials nobody: validators are partners,
+whose connections discovery keeps (SLOT-4).
 """
 
 from __future__ import annotations

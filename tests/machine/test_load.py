@@ -52,14 +52,18 @@ async def test_a_blocked_loop_is_seen() -> None:
     assert await followed(block) >= blocked_s
 
 
-async def test_nobody_is_told_of_turns_when_the_load_is_over() -> None:
-    load, turns = Load(), of_this_run()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(load.run)
-        await trio.testing.wait_all_tasks_blocked()
-        assert turns.on_turn == load.note
-        nursery.cancel_scope.cancel()
-    assert turns.on_turn is None
+async def test_several_peers_of_one_run_are_told_and_none_that_has_ended() -> None:
+    one, other, turns = Load(), Load(), of_this_run()
+    async with trio.open_nursery() as both:
+        both.start_soon(one.run)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.run)
+            await trio.testing.wait_all_tasks_blocked()
+            assert turns.watchers == [one.note, other.note]
+            nursery.cancel_scope.cancel()
+        assert turns.watchers == [one.note]
+        both.cancel_scope.cancel()
+    assert turns.watchers == []
 
 
 async def test_work_that_gives_way_waits_until_it_is_calm_or_its_time_is_over(autojump_clock: MockClock) -> None:

@@ -65,8 +65,9 @@ async def _ping_when_silent(self: Any) -> None:
         self._ping_id += 1
         self._ping_event = trio.Event()
         self._ping_sent_time = now
+        ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id)
         try:
-            await self._write_frame(struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id))
+            await self._write_frame(ping)
         except Exception:  # the connection is broken, and its reader ends it
             return
         await self._ping_event.wait()
