@@ -13,6 +13,9 @@ from p2p.base.limits import GIVE_WAY_S, LATE_S, LOAD_LOOK_S
 from p2p.machine.deadlines import of_this_run
 from p2p.machine.load import Load
 
+BLOCKED_S = 3 * LATE_S
+"""How long a test keeps the event loop from turning, in seconds."""
+
 
 def test_lateness_rises_at_once_and_falls_by_halves() -> None:
     load = Load()
@@ -41,15 +44,15 @@ async def followed(work: Callable[[], None]) -> float:
     return worst
 
 
+def block() -> None:
+    """Keep the event loop from turning for BLOCKED_S."""
+    until = time.perf_counter() + BLOCKED_S
+    while time.perf_counter() < until:
+        pass
+
+
 async def test_a_blocked_loop_is_seen() -> None:
-    blocked_s = 3 * LATE_S
-
-    def block() -> None:
-        until = time.perf_counter() + blocked_s
-        while time.perf_counter() < until:
-            pass
-
-    assert await followed(block) >= blocked_s
+    assert await followed(block) >= BLOCKED_S
 
 
 async def test_several_peers_of_one_run_are_told_and_none_that_has_ended() -> None:
@@ -59,7 +62,9 @@ async def test_several_peers_of_one_run_are_told_and_none_that_has_ended() -> No
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other.run)
             await trio.testing.wait_all_tasks_blocked()
-            assert turns.watchers == [one.note, other.note]
+            block()
+            await trio.sleep(0.001)  # a turn of the loop ends
+            assert min(one.late_s, other.late_s) >= BLOCKED_S
             nursery.cancel_scope.cancel()
         assert turns.watchers == [one.note]
         both.cancel_scope.cancel()
