@@ -1,26 +1,13 @@
-"""`make mutants`: removes one safeguard at a time and sees the tests fail.
+"""The safeguards that `make mutants` removes, one at a time.
 
-Law: a mutant that survives is a hole in the tests.
-
-Each mutant is one replacement in one file of a copy of the tree. Unit tests, conformance and simulation run until one
-of them fails. A mutant quotes the line that it changes: whoever changes such a line changes the quote too.
+Law: a row quotes the line that it changes, which stands in its file exactly once; whoever changes such a line changes
+the quote too.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from tests.conformance import folder
-
-ROOT = Path(__file__).parents[2]
 C, V, INF = "p2p/consensus/", "p2p/verification/", "p2p/inference/"
 G, N = "p2p/gossipsub/", "p2p/gossip/"
 
@@ -396,94 +383,3 @@ MUTANTS = (
     Mutant("gossip: the wanted hear what the mesh hears", G + "topic.py",
            "[*self.mesh.values(), *more]", "[*self.mesh.values()]"),
 )
-
-MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
-         "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
-# tests that look first for a mutant of verification, inference or the executor
-ANSWERS = ("tests of answers", [
-    "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/verification/test_check.py",
-    "tests/verification/test_handover.py", "tests/peer/test_executor.py", "tests/peer/test_breaking_off.py",
-    "tests/peer/test_start_first.py", "tests/client/test_way.py", "tests/verification/test_penalties.py",
-])
-# tests that look first for a mutant of the gossip router
-GOSSIP = ("tests of gossip", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/gossipsub"])
-STRANGERS = (
-    "tests/gossip/discovery/test_book.py", "tests/gossip/connections/test_budget.py",
-    "tests/gossip/discovery/test_slots.py", "tests/gossip/discovery/test_keeping.py",
-    "tests/machine/test_deadlines.py", "tests/wire/test_frame_limits.py",
-    "tests/chain/test_transactions.py", "tests/chain/test_account_transactions.py", "tests/chain/test_mempool.py",
-    "tests/chain/test_full_registry.py",
-    "tests/client/test_tip_proof.py", "tests/base/test_network_id.py",
-)
-BLAME = (
-    "tests/ledger/inferences/test_finish.py", "tests/ledger/inferences/test_withheld.py",
-    "tests/ledger/conduct/test_blame.py", "tests/peer/test_agent_credit.py",
-    "tests/peer/test_fault_injector.py",
-    "tests/peer/test_payload_sources.py",
-)
-STAGES = (
-    ("unit tests", ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/consensus",
-                    "tests/chain/test_chain.py", *STRANGERS, *BLAME, *MONEY]),
-    ("conformance", ["-m", "tests.conformance"]),
-    ("simulation", ["-m", "tests.sim", "--fail-fast", "--seeds"]),
-)
-
-
-def killer(tree: Path, seeds: int, file: str = "") -> str:
-    """The stage that fails on this tree, '' when the mutant survives. file: the one that was changed, '' for none."""
-    env = {**os.environ, "PYTHONPATH": str(tree), "FOLKMOOT_VECTORS": str(folder())}
-    answers = file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission"))
-    first = [stage for stage, here in ((ANSWERS, answers), (GOSSIP, file.startswith(G))) if here or not file]
-    for name, argv in (*first, *STAGES):
-        command = [sys.executable, *argv, *([str(seeds)] if argv[-1] == "--seeds" else [])]
-        if subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=7200, check=False).returncode:
-            return name
-    return ""
-
-
-def check(mutant: Mutant | None, seeds: int) -> str:
-    """The stage that fails on a copy of the tree with `mutant` in it (None: unchanged), '' when none does."""
-    with tempfile.TemporaryDirectory(prefix="folkmoot-mutant-") as place:
-        tree = Path(place) / "tree"
-        for part in ("p2p", "tests", "testnet", "bootstrap"):
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", tree)
-        if mutant is None:
-            return killer(tree, seeds)
-        file = tree / mutant.file
-        text = file.read_text()
-        if text.count(mutant.old) != 1:  # in a second place it would remove another safeguard than it names
-            what = f"mutant {mutant.name!r} fits {text.count(mutant.old)} places of {mutant.file}"
-            raise SystemExit(f"{what}: bring its quote up to date")
-        file.write_text(text.replace(mutant.old, mutant.new, 1))
-        return killer(tree, seeds, mutant.file)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.tools.mutants", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=400, help="of the simulation (default: %(default)s)")
-    parser.add_argument("--only", default="", help="a part of the names of the mutants to try (default: all)")
-    parser.add_argument(
-        "--part", default="1/1", metavar="I/N", help="every N-th mutant from the I-th on, for several processes"
-    )
-    options = parser.parse_args()
-    if stage := check(None, options.seeds):  # else every mutant would seem to be killed
-        raise SystemExit(f"{stage} fail with nothing changed: nothing can be said of mutants")
-    print("nothing changed: all stages pass", flush=True)
-    survivors = []
-    part, parts = map(int, options.part.split("/"))
-    wanted = [m for m in MUTANTS if options.only in m.name][part - 1 :: parts]
-    for number, mutant in enumerate(wanted, 1):
-        started = time.monotonic()
-        stage = check(mutant, options.seeds)
-        fate = f"killed by {stage}" if stage else "SURVIVES"
-        print(f"{number:3}/{len(wanted)}  {mutant.name:44} {fate:24} {time.monotonic() - started:5.0f} s", flush=True)
-        if not stage:
-            survivors.append(mutant.name)
-    names = f"; survivors: {', '.join(survivors)}" if survivors else ""
-    print(f"{len(wanted) - len(survivors)} of {len(wanted)} mutants killed{names}")
-    return 1 if survivors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
