@@ -46,7 +46,7 @@ def register(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     directory = options.dir.resolve()
     if options.action == "down":
-        from testnet.providers import stop
+        from testnet.processes import stop
 
         stopped = stop(directory)
         print("stopped: " + (", ".join(stopped) or "nothing was running"))
