@@ -47,7 +47,9 @@ class Noisy(Toy):
 
 
 def request(tokens: int, params: Params) -> Request:
-    return Request(VERSION, NetworkId("n"), bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40)
+    return Request(
+        VERSION, NetworkId("n"), bytes(32), 1, "toy", b"\x03" * 32, params, 64, tokens, 100, 50, bytes(32), 40
+    )
 
 
 def generate(
