@@ -38,7 +38,7 @@ def test_seeds() -> None:
     assert not failed, f"replay with: python -m tests.sim --seed {min(failed)} --trace\n{failed}"
 
 
-@pytest.mark.parametrize("seed", [108488, 133604, 139733, 317107, 468620])
+@pytest.mark.parametrize("seed", [108488, 133604, 139733, 317107, 468620, 841495, 853882])
 def test_seeds_that_failed_once(seed: int) -> None:
     """133604: echoes of a peer's own votes crowded its prevote out of what it repeats, and the others waited for
     ever. 317107: see the next test. 468620: a block id whose body was once seen false was voted nil for ever; the
