@@ -195,6 +195,7 @@ class UnixServer(ThreadingHTTPServer):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
+        Path(str(self.server_address)).unlink(missing_ok=True)  # of one that was killed
         self.socket.bind(self.server_address)
 
     def get_request(self) -> tuple[socket.socket, Any]:
