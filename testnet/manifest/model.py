@@ -13,7 +13,7 @@ MAX_PEERS = 64
 ROLES = ("validator", "host", "agent", "bootstrap", "client")
 ENGINES = ("none", "simulated", "vllm", "torch")
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,23}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Number = Annotated[int, Meta(ge=1, le=MAX_PEERS)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Milliseconds = Annotated[float, Meta(ge=0, le=60_000)]

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from p2p.base.errors import ConfigError, Unavailable
@@ -88,7 +89,8 @@ class ContainerProvider:
 
     def start(self, task: Task) -> None:
         self._call("rm", "--force", self.name(task.name), check=False)
-        self._fabric.drop(task.name)
+        if task.linked:
+            self._fabric.drop(task.name)  # of a container that was killed
         code = task.release or ROOT
         command = [
             "run", "--detach", "--name", self.name(task.name), "--label", f"{LABEL}={self._run}", "--network", "none",
@@ -136,8 +138,9 @@ class ContainerProvider:
             return
         pid = self.pid_of(task)
         if pid is not None:
-            os.kill(pid, signal.SIGCONT)
-            os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
             self._wait(pid)
         self._keep_log(task)
         self._call("rm", "--force", self.name(name), check=False)
@@ -147,7 +150,8 @@ class ContainerProvider:
         deadline = time.monotonic() + STOP_S
         while Path(f"/proc/{pid}").exists():
             if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
 
     def _keep_log(self, task: Task) -> None:
@@ -180,7 +184,12 @@ class ContainerProvider:
         )
 
     def close(self) -> list[str]:
-        running = [name for name in self._started if self.pid(name) is not None]
+        pids = {name: self.pid(name) for name in self._started}
+        running = [name for name, pid in pids.items() if pid is not None]
+        for sign in (signal.SIGCONT, signal.SIGTERM):
+            for pid in filter(None, pids.values()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
         for name in list(self._started):
             self.stop(name)
         remove(self._run)

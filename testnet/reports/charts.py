@@ -10,7 +10,7 @@ from html import escape
 
 from testnet.runs.result import Curve, EventRow, MemberRow
 
-WIDTH, HEIGHT = 760, 170
+WIDE, NARROW, HEIGHT = 960, 440, 170  # of a chart across the page, of one of two beside each other
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 26
 ROLES = ("bootstrap", "validator", "host", "agent")
 Point = tuple[float, float]
@@ -22,9 +22,10 @@ class Axes:
 
     end_s: float
     top: float
+    width: int
 
     def x(self, at_s: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(at_s, 0.0), self.end_s) / max(self.end_s, 1e-9)
+        return LEFT + (self.width - LEFT - RIGHT) * min(max(at_s, 0.0), self.end_s) / max(self.end_s, 1e-9)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(value, 0.0), self.top) / max(self.top, 1e-9)
@@ -45,7 +46,7 @@ def _frame(axes: Axes, unit: str, title: str, inside: str, events: Sequence[Even
         f"<title>{escape(e.kind)}: {escape(e.who)}</title></rect>" for e in events
     )
     lines = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{axes.y(v):.1f}" y2="{axes.y(v):.1f}"/>'
+        f'<line class="grid" x1="{LEFT}" x2="{axes.width - RIGHT}" y1="{axes.y(v):.1f}" y2="{axes.y(v):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{axes.y(v) + 4:.1f}" text-anchor="end">{v:g}</text>'
         for v in (0, axes.top / 2, axes.top)
     )
@@ -54,12 +55,13 @@ def _frame(axes: Axes, unit: str, title: str, inside: str, events: Sequence[Even
         f"{axes.end_s * part / 4:.0f} s</text>" for part in range(5)
     )
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{bands}{lines}{ticks}{inside}'
+        f'<svg viewBox="0 0 {axes.width} {HEIGHT}" role="img" aria-label="{escape(title)}">{bands}{lines}{ticks}'
+        f"{inside}"
         f'<text x="{LEFT + 4}" y="{TOP + 10}" class="unit">{escape(unit)}</text></svg>'
     )
 
 
-def band(curve: Curve, unit: str, title: str, events: Sequence[EventRow] = ()) -> str:
+def band(curve: Curve, unit: str, title: str, events: Sequence[EventRow] = (), width: int = NARROW) -> str:
     """The lowest and the highest peer over time, with what lies between them filled."""
     kept = [
         (at, low, high) for at, low, high in zip(curve.at_s, curve.lowest, curve.highest, strict=True)
@@ -67,7 +69,7 @@ def band(curve: Curve, unit: str, title: str, events: Sequence[EventRow] = ()) -
     ]
     if not kept:
         return '<p class="none">nothing was measured</p>'
-    axes = Axes(max(at for at, _, _ in kept), nice(max(high for _, _, high in kept)))
+    axes = Axes(max(at for at, _, _ in kept), nice(max(high for _, _, high in kept)), width)
     highs = [(axes.x(at), axes.y(high)) for at, _, high in kept]
     lows = [(axes.x(at), axes.y(low)) for at, low, _ in kept]
     inside = (
@@ -82,7 +84,7 @@ def dots(points: Sequence[tuple[float, float, bool]], unit: str, title: str, eve
     kept = [(at, value, good) for at, value, good in points if at >= 0]
     if not kept:
         return '<p class="none">nobody asked</p>'
-    axes = Axes(max(at for at, _, _ in kept), nice(max(value for _, value, _ in kept)))
+    axes = Axes(max(at for at, _, _ in kept), nice(max(value for _, value, _ in kept)), NARROW)
     inside = "".join(
         f'<circle class="{"good" if good else "bad"}" cx="{axes.x(at):.1f}" cy="{axes.y(value):.1f}" r="2.5"/>'
         for at, value, good in kept

@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 
 from p2p.base.files import write_file
-from testnet.reports.charts import band, dots, topology
+from testnet.reports.charts import WIDE, band, dots, topology
 from testnet.runs.result import Result
 
 FILE = "report.html"
@@ -86,7 +86,7 @@ def _checks(result: Result) -> str:
 
 
 def _events(result: Result) -> str:
-    chart = band(result.heights, "height", "heights of the lowest and the highest peer", result.events)
+    chart = band(result.heights, "height", "heights of the lowest and the highest peer", result.events, WIDE)
     rows = [
         (e.kind, e.who, f"{e.began_s:.0f}", "" if e.ended_s is None else f"{e.ended_s:.0f}",
          "" if e.healed_s is None else f"{e.healed_s:.1f}", e.error) for e in result.events
@@ -144,8 +144,9 @@ def _network(result: Result) -> str:
     )
     key = "".join(f'<i style="background:{colour}"></i>{name}' for name, colour in KEY)
     topics = _table(
-        ("topic", "MB received", "bytes a block and peer"),
-        [(name, f"{count / 1e6:.2f}", f"{each:.0f}") for name, count, each in result.topics], numbers=(1, 2),
+        ("topic", "messages", "MB", "bytes a block and peer"),
+        [(name, str(came), f"{size / 1e6:.2f}", f"{each:.0f}") for name, came, size, each in result.topics],
+        numbers=(1, 2, 3),
     )
     emulator = ", ".join(f"{count} {name}" for name, count in sorted(result.emulator.items()))
     more = f"<p>Packets between regions: {escape(emulator)}</p>" if emulator else ""

@@ -18,6 +18,7 @@ from testnet.runs.watching import Look, highest
 
 ENOUGH = 8  # checked answers after which a cheat must have been convicted
 ALARMS = 0.01  # share of honest answers that may be refused, and one more; a check is wrong once in a thousand
+MOST_MESH = 12  # neighbours in the mesh of one topic: D_high of gossipsub
 MIB = 1 << 20
 
 
@@ -140,8 +141,14 @@ def connected(seen: Evidence, wanted: Checks) -> CheckResult:
         f"{name} has {one.connections} connections, at least {least} wanted"
         for name, one in sorted(running.items()) if one.connections < least
     ]
+    failures += [
+        f"{name} has a mesh of {max(one.mesh)} neighbours, at most {MOST_MESH} wanted"
+        for name, one in sorted(running.items()) if max(one.mesh, default=0) > MOST_MESH
+    ]
     counts = [one.connections for one in running.values()]
-    return _result("peers are connected", failures, f"{min(counts, default=0)} to {max(counts, default=0)} each")
+    meshes = [max(one.mesh, default=0) for one in running.values()]
+    says = f"{min(counts, default=0)} to {max(counts, default=0)} each, meshes of at most {max(meshes, default=0)}"
+    return _result("peers are connected", failures, says)
 
 
 def bounded(seen: Evidence, wanted: Checks) -> CheckResult:

@@ -90,7 +90,8 @@ class Result(Struct, frozen=True):
     files: Curve = Curve((), (), ())
     cores: Curve = Curve((), (), ())  # used by one peer
     answers: tuple[AnswerRow, ...] = ()
-    topics: tuple[tuple[str, int, float], ...] = ()  # name, bytes received by all peers, bytes a block and peer
+    # name, messages and bytes received by all peers, copies too, bytes a block and peer
+    topics: tuple[tuple[str, int, int, float], ...] = ()
     verdicts: tuple[VerdictRow, ...] = ()
     emulator: dict[str, int] = {}  # packets, by what became of them
     fault: str = ""  # planted in a peer on purpose

@@ -31,18 +31,19 @@ def warn_of(look: Look | None, left_s: float) -> str:
     return f"{max(left_s, 0):.0f} s left; {len(heights)} peers at heights {min(heights)} to {max(heights)}"
 
 
-def topics_of(watcher: Watcher) -> dict[str, int]:
-    """Bytes of messages that the peers had received on each topic when they were last seen."""
-    came: Counter[str] = Counter()
+def topics_of(watcher: Watcher) -> dict[str, tuple[int, int]]:
+    """Short name of each topic -> messages and bytes that the peers had received on it when they were last seen."""
+    found: dict[str, Counter[str]] = {"messages": Counter(), "bytes": Counter()}
     for status in watcher.statuses.values():
-        for topic, count in status.get("gossip", {}).get("bytes", {}).items():
-            came[str(topic)] += int(count)
-    return dict(came)
+        for what, counts in found.items():
+            for topic, count in status.get("gossip", {}).get(what, {}).items():
+                counts[str(topic).split("/")[-2]] += int(count)
+    return {topic: (found["messages"][topic], count) for topic, count in found["bytes"].items()}
 
 
 def totals(
     manifest: Manifest, plan: RunPlan, seen: Evidence, checks: Sequence[CheckResult],
-    took: Sequence[tuple[str, float]], began: float, topics: Mapping[str, int], provider: str,
+    took: Sequence[tuple[str, float]], began: float, topics: Mapping[str, tuple[int, int]], provider: str,
     emulator: Mapping[str, int], fault: str,
 ) -> Result:
     looks, peers = seen.looks, max(len(plan.peers), 1)
@@ -66,7 +67,7 @@ def totals(
             for a in seen.answers
         ),
         topics=tuple(
-            (topic, count, round(count / max(blocks, 1) / peers, 1)) for topic, count in sorted(topics.items())
+            (topic, *counts, round(counts[1] / max(blocks, 1) / peers, 1)) for topic, counts in sorted(topics.items())
         ),
         verdicts=tuple(seen.conduct), emulator=dict(emulator), fault=fault,
     )

@@ -32,6 +32,7 @@ class Seen:
     height: int
     state: str
     connections: int
+    mesh: tuple[int, ...]  # neighbours in the mesh of each topic
     rss: int  # resident memory, bytes
     files: int  # open file descriptors
     cpu_s: float  # of its process since it started
@@ -80,7 +81,8 @@ class Watcher:
             return name, None
         try:
             status = call(self.folders[name], {"op": "status"})
-            seen = Seen(int(status["height"]), str(status["state"]), int(status["connections"]), *used(pid))
+            mesh = tuple(int(size) for size in status.get("gossip", {}).get("mesh", {}).values())
+            seen = Seen(int(status["height"]), str(status["state"]), int(status["connections"]), mesh, *used(pid))
         except (FolkmootError, OSError):
             return name, None
         self.statuses[name] = status
