@@ -141,10 +141,13 @@ def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import signal
+
     from testnet.reports.page import write_page
     from testnet.runs.choosing import chosen
     from testnet.runs.run import Run
 
+    signal.signal(signal.SIGTERM, _interrupt)  # so that everything is cleaned up as after Ctrl-C
     manifest, made = chosen(
         options.manifest, directory=options.dir, provider=options.provider, seed=options.seed,
         seconds=options.seconds, previous=options.previous, source=options.source,
@@ -152,6 +155,10 @@ def _run(options: argparse.Namespace) -> int:
     result = Run(manifest, made, _say).execute()
     print(f"report {write_page(result, made.directory.resolve())}")
     return _verdict(result, options.json)
+
+
+def _interrupt(sign: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:
