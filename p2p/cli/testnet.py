@@ -67,6 +67,10 @@ def _register_manifests(actions: Any) -> None:
     one.add_argument("--source", type=Path, metavar="DIR", help="source of the program that the peers run")
     one.add_argument("--json", action="store_true", help="print the checks as JSON at the end")
     one.set_defaults(act=_run)
+    written = actions.add_parser("write", help="write a manifest's network as a compose file and Kubernetes manifests")
+    written.add_argument("manifest", metavar="NAME|FILE", help="a shipped manifest, or a TOML file")
+    written.add_argument("--dir", type=Path, required=True, help="a new folder for keys, genesis file and manifests")
+    written.set_defaults(act=_write)
     made = actions.add_parser("generate", help="print a small manifest that is drawn by chance")
     made.add_argument("--seed", type=whole(0, 2**62), required=True, help="the same seed gives the same manifest")
     made.add_argument("--links", action="store_true", help="links may suffer too, which needs root")
@@ -175,6 +179,25 @@ def _verdict(result: Any, as_json: bool) -> int:
     failed = [check.name for check in result.checks if not check.holds]
     print(f"{result.name}, seed {result.seed}: " + (f"FAILED: {', '.join(failed)}" if failed else "all checks hold"))
     return 1 if failed else 0
+
+
+def _write(options: argparse.Namespace) -> int:
+    from testnet.manifest.reading import find, read_manifest
+    from testnet.providers.compose import compose
+    from testnet.providers.exporting import export
+    from testnet.providers.kubernetes import manifests
+    from testnet.providers.yaml_text import dump
+
+    manifest, directory = read_manifest(find(options.manifest)), options.dir.resolve()
+    made = export(manifest, directory, _say)
+    texts = {
+        "compose.yaml": dump(compose(made, manifest.name)),
+        "kubernetes.yaml": "---\n".join(dump(one) for one in manifests(made, manifest.name)),
+    }
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+        print(f"written: {directory / name}")
+    return 0
 
 
 def _generate(options: argparse.Namespace) -> int:

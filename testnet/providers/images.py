@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -27,9 +28,11 @@ PACKAGES = "python3,python3-venv,ca-certificates,iproute2"
 
 
 def _tag() -> str:
-    """Of what the images are made of."""
-    made_of = CONTAINERFILE.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    return sha256(made_of).hexdigest()[:12]
+    """Of what the images are made of: the Containerfile, and what the program depends on."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    depends = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    made_of = CONTAINERFILE.read_bytes() if CONTAINERFILE.exists() else b""
+    return sha256(made_of + "\n".join(depends).encode()).hexdigest()[:12]
 
 
 PEER, ENGINE = f"localhost/folkmoot-peer:{_tag()}", f"localhost/folkmoot-engine:{_tag()}"

@@ -16,7 +16,7 @@ from testnet.runs.evidence import Evidence
 from testnet.runs.result import CheckResult
 from testnet.runs.watching import Look, highest
 
-ENOUGH = 8  # checked answers after which a cheat must have been convicted
+ENOUGH = 12  # checked answers, or compared verdicts, after which a cheat must have been convicted
 ALARMS = 0.01  # share of honest answers that may be refused, and one more; a check is wrong once in a thousand
 MOST_MESH = 12  # neighbours in the mesh of one topic: D_high of gossipsub
 MIB = 1 << 20
@@ -122,7 +122,7 @@ def verdicts(seen: Evidence, wanted: Checks) -> CheckResult:
         elif row.villain and row.convicted:
             caught += 1
         elif row.villain and row.checked >= ENOUGH:
-            failures.append(f"{row.name} ({row.villain}) was checked {row.checked} times and not convicted")
+            failures.append(f"{row.name} ({row.villain}) was looked at {row.checked} times and not convicted")
         elif row.villain:
             few += 1
     refused = seen.refused()

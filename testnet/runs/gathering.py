@@ -15,6 +15,7 @@ import msgspec
 
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.cli.earnings import balanced
+from p2p.lab import attacks
 from p2p.peer.control import call
 from p2p.wire.answers.network import EarningsAnswer, VerificationAnswer
 from p2p.wire.answers.reading import read
@@ -134,7 +135,9 @@ class Gathering:
             why = row.convicted_reason if row.convicted else row.barred_reason if row.barred else ""
             convicted = why or ("yes" if row.convicted or row.barred else "")
             villain, answers_of = member.group.villain, given[node]
-            found.append(VerdictRow(member.name, villain, answers_of, row.checked, convicted, row.strikes))
+            checks = bool(villain) and attacks.get(villain).validator is not None
+            looked_at = row.compared if checks else row.checked
+            found.append(VerdictRow(member.name, villain, answers_of, looked_at, convicted, row.strikes))
         return found
 
     def links(self) -> list[tuple[str, str]]:

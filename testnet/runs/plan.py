@@ -55,6 +55,7 @@ class RunPlan:
     model: Path | None = None  # of real engines
     members: tuple[Member, ...] = ()
     ports: dict[str, int] = field(default_factory=dict)  # on loopback, by member
+    by_name: bool = False  # members know each other by name, each on a machine of its own
     source: Path | None = None  # of the program that peers run; None: this one
     previous: Path | None = None  # of the previous release
     upgraded: set[str] = field(default_factory=set)  # members that have left the previous release
@@ -79,13 +80,16 @@ class RunPlan:
         return Key.load(self.folder(name) / "node.key").public.hex()
 
     def listen(self, member: Member) -> str:
+        if self.by_name:
+            return f"/ip4/0.0.0.0/tcp/{PORT}"
         if self.linked:
             return f"/ip4/{member.address}/tcp/{PORT}"
         return f"/ip4/127.0.0.1/tcp/{self.ports[member.name]}"
 
     def address(self, member: Member) -> str:
         """The multiaddr by which others know it."""
-        return f"{self.listen(member)}/p2p/{Key.load(self.folder(member.name) / 'node.key').peer_id}"
+        where = f"/dns4/{member.name}/tcp/{PORT}" if self.by_name else self.listen(member)
+        return f"{where}/p2p/{Key.load(self.folder(member.name) / 'node.key').peer_id}"
 
     def first(self) -> Member:
         """The one whose address everybody is told: the bootstrap peer, or else the first peer."""
@@ -95,8 +99,9 @@ class RunPlan:
         return servers(self.members)
 
 
-def write(plan: RunPlan, engine_settings: Mapping[str, Any]) -> None:
-    """Write keys, genesis file and every member's folder. engine_settings: of each peer with an engine.
+def write(plan: RunPlan, engine_settings: Mapping[str, Any], *, tokenizer: str | None = None) -> None:
+    """Write keys, genesis file and every member's folder. engine_settings: of each peer with an engine. tokenizer:
+    where peers find a real model's, if not in the model's folder here.
 
     Raises ConfigError for rules or settings that do not fit together.
     """
@@ -109,7 +114,9 @@ def write(plan: RunPlan, engine_settings: Mapping[str, Any]) -> None:
     purses = {member.name: Key.generate() for member in plan.members if member.role == "client"}
     generate(Plan(
         plan.directory, len(plan.peers), network=manifest.name, model_dir=plan.model, honest_ml_node=honest,
-        settings=tuple({"expected_size": len(plan.peers), **rules.settings}.items()),
+        settings=tuple({
+            "expected_size": len(plan.peers), **({"tokenizer": tokenizer} if tokenizer else {}), **rules.settings,
+        }.items()),
         validation_window=rules.validation_window, epoch_blocks=rules.epoch_blocks,
         sprint=SHORT_SPRINT if rules.sprint else NO_SPRINT,
         checks=CheckRules(reveal_window=rules.reveal_window, appeal_window=rules.appeal_window),

@@ -69,7 +69,7 @@ class VerdictRow(Struct, frozen=True):
     name: str
     villain: str
     answers: int  # that clients have receipts for
-    checked: int
+    checked: int  # of its answers; of a validator that cheats: its verdicts that were compared with others'
     convicted: str  # the reason; empty: it is not
     strikes: int
 
