@@ -98,13 +98,20 @@ class Fabric:
 
     def add(self, name: str, pid: int | None = None) -> None:
         """Give a member its cable and address. pid: a process of it, where it has a namespace already."""
-        number, address = self._numbers[name], self._members[name].address
+        number, member = self._numbers[name], self._members[name]
         if pid is None:
             execute(commands.make_namespace(self.run, number))
-        execute(commands.lay_cable(self.run, number, address, delayed=self.emulated, pid=pid))
+        if not member.group.nat:
+            execute(commands.lay_cable(self.run, number, member.address, delayed=self.emulated, pid=pid))
+            return
+        if not (NAMESPACES / commands.nat_name(self.run, number)).exists():
+            execute(commands.make_nat_router(self.run, number, member.address, delayed=self.emulated))
+        execute(commands.lay_inner_cable(self.run, number, member.own_address, pid=pid))
 
     def drop(self, name: str) -> None:
-        """Take the cable of a member away whose namespace ends with it."""
+        """Take the cable of a member away whose namespace ends with it. Behind NAT it takes its cable with it."""
+        if self._members[name].group.nat:
+            return
         execute(commands.remove_cable(self.run, self._numbers[name]), check=False)
 
     def cut(self, cuts: Collection[Cut]) -> None:

@@ -20,7 +20,7 @@ class Member:
 
     name: str
     group: Peers
-    address: str  # IPv4, its own inside the fabric
+    address: str  # IPv4 inside the fabric: its own, or its router's where it is behind NAT
 
     @property
     def role(self) -> str:
@@ -29,6 +29,11 @@ class Member:
     @property
     def region(self) -> str:
         return self.group.region
+
+    @property
+    def own_address(self) -> str:
+        """What it can bind: behind NAT a private address."""
+        return f"192.168.{self.address.split('.')[2]}.2" if self.group.nat else self.address
 
     @property
     def is_peer(self) -> bool:

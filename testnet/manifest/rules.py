@@ -41,6 +41,8 @@ def _groups(manifest: Manifest, villains: frozenset[str]) -> Iterator[Broken]:
     peers = [group for group in manifest.peers if group.role in ("validator", "host", "agent")]
     if not any(group.role in ("validator", "host") and group.registered and not group.later for group in peers):
         yield ("peers",), "nobody makes blocks at the beginning; add a group with role = \"validator\" or \"host\""
+    if all(group.nat for group in peers if not group.later):
+        yield ("peers",), "everybody is behind NAT: nobody could be dialled first"
     clients = any(group.role == "client" for group in manifest.peers)
     if manifest.load is not None and not clients:
         yield ("load",), "nobody asks: add a group with role = \"client\""

@@ -83,7 +83,7 @@ class RunPlan:
         if self.by_name:
             return f"/ip4/0.0.0.0/tcp/{PORT}"
         if self.linked:
-            return f"/ip4/{member.address}/tcp/{PORT}"
+            return f"/ip4/{member.own_address}/tcp/{PORT}"
         return f"/ip4/127.0.0.1/tcp/{self.ports[member.name]}"
 
     def address(self, member: Member) -> str:
@@ -93,7 +93,8 @@ class RunPlan:
 
     def first(self) -> Member:
         """The one whose address everybody is told: the bootstrap peer, or else the first peer."""
-        return next((m for m in self.members if m.role == "bootstrap"), self.peers[0])
+        public = [member for member in self.members if not member.group.nat and member.role != "client"]
+        return next((member for member in public if member.role == "bootstrap"), public[0])
 
     def servers(self) -> list[Server]:
         return servers(self.members)
@@ -149,7 +150,8 @@ def _write_client(plan: RunPlan, member: Member, account: Key) -> None:
     folder, load = plan.folder(member.name), plan.manifest.load
     assert load is not None
     clients = sum(1 for other in plan.members if other.role == "client")
-    entrances = [plan.address(other) for other in plan.peers if other.is_registered and not other.group.later]
+    reached = [other for other in plan.peers if not other.group.later and not other.group.nat]
+    entrances = [plan.address(other) for other in reached if other.is_registered]
     folder.mkdir(mode=0o700)
     account.save(folder / "account.key")
     write_file(folder / "genesis.cbor", (plan.folder("client") / "genesis.cbor").read_bytes(), field="dir")

@@ -97,3 +97,17 @@ def test_there_is_no_way_out_of_the_machine(fabric: Fabric) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0, "it goes to the router"
     router = inside(f"fm-{fabric.run}-router", "ip", "route", "get", "1.1.1.1")
     assert subprocess.run(router, capture_output=True, check=False).returncode != 0
+
+
+def test_who_is_behind_nat_reaches_others_and_nobody_reaches_it() -> None:
+    hidden = {m.name: m for m in members(parse(TEXT.replace('name = "eu"', 'name = "eu"\nnat = true')))}
+    made = Fabric(f"n{os.getpid()}", list(hidden.values()), MANIFEST.links, 1, emulated=True)
+    try:
+        made.open()
+        for name in hidden:
+            made.add(name)
+        assert hears(made, "eu1", "us1")
+        assert not hears(made, "us1", "eu1")
+    finally:
+        made.close()
+    assert fabrics.leftovers(made.run) == []
