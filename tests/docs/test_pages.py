@@ -89,7 +89,9 @@ def complaint(words: list[str]) -> str:
     options |= options_of(command)[0]
     if command.prog == "folkmoot" and not words[1].startswith(("-", "COMMAND")):
         return f"no command {words[1]}"
-    unknown = [word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in options]
+    unknown = [
+        word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in (*options, "--")
+    ]
     return f"{command.prog} has no {unknown}" if unknown else ""
 
 
