@@ -10,9 +10,9 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { ProtocolError } from './errors.ts'
 import { greet } from './greeting.ts'
-import { FrameStream, withReason } from './stream.ts'
+import { FrameStream, OPEN_MS, withReason } from './stream.ts'
 
-const DIAL_MS = 15_000
+const DIAL_MS = 30_000
 
 export interface Peer {
   connection: Connection
@@ -30,6 +30,9 @@ export async function connect (address: string, network: string): Promise<Peer> 
     transports: [tcp()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
+    connectionManager: { // the library's own limits are for machines that have nothing else to do
+      dialTimeout: DIAL_MS, addressDialTimeout: DIAL_MS, outboundStreamProtocolNegotiationTimeout: OPEN_MS
+    },
     connectionMonitor: { enabled: false }, // every wait here has its own limit, and a peer that is late is not dead
     services: { identify: identify(), ping: ping() }
   })

@@ -6,8 +6,8 @@ import { broken, ProtocolError, reported } from './errors.ts'
 import { Failure, packFrame, parseFrame, type Frame, type Read } from './frames.ts'
 
 const MOST_BYTES = 1 << 22 // of a frame
-const OPEN_MS = 10_000
-export const FRAME_MS = 15_000
+export const OPEN_MS = 30_000
+export const FRAME_MS = 30_000
 
 export const protocol = (name: string): string => `/folkmoot/${name}/1`
 

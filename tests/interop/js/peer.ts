@@ -25,6 +25,7 @@ import { PARAMS } from '../../../docs/examples/typescript/request.ts'
 import { anything } from '../../../docs/examples/typescript/shape.ts'
 import { FrameStream, protocol } from '../../../docs/examples/typescript/stream.ts'
 
+const PATIENCE_MS = 120_000 // on a machine that is busy with other tests
 interface Settings { topic: string, backoff_s: number, dial?: string, network?: string, folder?: string }
 interface Mesh { // what its types do not show
   mesh: Map<string, Set<string>>
@@ -49,7 +50,14 @@ const node = await createLibp2p({
   transports: [tcp()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
-  connectionMonitor: { enabled: false }, // a peer on a busy machine is late, not dead
+  connectionManager: {
+    dialTimeout: PATIENCE_MS,
+    addressDialTimeout: PATIENCE_MS,
+    inboundUpgradeTimeout: PATIENCE_MS,
+    inboundStreamProtocolNegotiationTimeout: PATIENCE_MS,
+    outboundStreamProtocolNegotiationTimeout: PATIENCE_MS
+  },
+  connectionMonitor: { enabled: false }, // a peer that is late is not dead
   services: {
     identify: identify(),
     ping: ping(),
@@ -125,7 +133,7 @@ const OPS: Record<string, (command: Command) => Promise<object> | object> = {
   },
   identify: async () => ({ identified: await identified }),
   async ping ({ peer }) {
-    return { ms: await node.services.ping.ping(peerIdFromString(peer)) }
+    return { ms: await node.services.ping.ping(peerIdFromString(peer), { signal: AbortSignal.timeout(PATIENCE_MS) }) }
   },
   async find ({ peer }) {
     const found: string[] = []
