@@ -1,4 +1,4 @@
-"""Answers that a lying peer gives, and the sentence with which a client refuses each.
+"""Answers that a lying peer gives, and the sentence with which a client refuses each; and some honest ones.
 
 Law: every lie is an honest answer but for one thing, signed by whoever would sign it; the liar holds all keys, its own
 and the executors'. FAKE: no model makes these tokens.
@@ -16,7 +16,15 @@ from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import MAX_CANDIDATES
-from p2p.base.types import FinishReason, FinishRecord, SignedFinish, SignedRequest
+from p2p.base.types import (
+    BusyRecord,
+    FinishReason,
+    FinishRecord,
+    SignedBusy,
+    SignedFinish,
+    SignedRequest,
+    SignedStreamed,
+)
 from p2p.base.weighted_draw import draw_executors
 from p2p.chain.chain import Chain
 from p2p.verification import artifact as artifacts
@@ -24,11 +32,12 @@ from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
 from p2p.verification.text import text_hash
-from p2p.wire.frames import Accepted, Done, Frame, PayloadWanted, Tokens, Trying, failure, pack_frame
+from p2p.wire.frames import Accepted, Declined, Done, Frame, PayloadWanted, Tokens, Trying, failure, pack_frame
 from tests.client.test_tip_proof import BY_KEY, MODEL, PEER
 from tests.sim.run import KEYS
 
-WORDS = ("Paris ", "is ", "it.")
+TOKENS, WORDS = (3, 4, 5), ("Paris ", "is ", "it.")
+BUSY, SILENT, BREAKS_OFF = "busy", "silent", "breaks off"
 CANDIDATES = tuple((9 + rank, -5.0 - rank) for rank in range(7))  # of each row, behind its token
 STRANGER = KEYS[-1]  # signs what others should
 
@@ -44,35 +53,53 @@ def finished(key: Key, signed: SignedRequest, done: Done, **changes: Any) -> Don
 def story(
     chain: Chain, signed: SignedRequest, *, order: Callable[[tuple[bytes, ...]], Iterable[bytes]] = tuple,
     beacon: bytes | None = None, reason: FinishReason = FinishReason.LENGTH, seeded: bytes | None = None,
-    skipped: int = 0,
+    skipped: int = 0, before: str = "",
 ) -> Story:
     """The frames of an answer of three tokens. order: of the drawn executors. beacon: instead of the height's. seeded:
-    the beacon that its seed is of. skipped: so many executors are not asked."""
+    the beacon that its seed is of. skipped: so many executors are not asked. before: what the first one does, so that
+    the second answers: it is BUSY, SILENT, or BREAKS_OFF after two tokens."""
     request, iid = signed.request, signed.inference_id
     beacon = beacon or chain.reader.beacon_at(request.draw_height)
     assert beacon is not None
     serving = chain.reader.serving_at(MODEL, request.draw_height)
     drawn = tuple(order(draw_executors(beacon, iid, serving, PEER.public, MAX_CANDIDATES)))
-    executor = BY_KEY[drawn[skipped]]
-    tokens = [3, 4, 5]
-    steps = [TokenStep(token, "", -0.02, ((token, -0.02), *CANDIDATES)) for token in tokens]
+    first, executor = BY_KEY[drawn[0]], BY_KEY[drawn[1 if before else skipped]]
+    taken = [streamed(first, signed, 0, 2)] if before == BREAKS_OFF else []
+    steps = [TokenStep(token, "", -0.02, ((token, -0.02), *CANDIDATES)) for token in TOKENS]
     seed = tape_seed(seeded or beacon, iid, request.client_nonce)
-    header = artifacts.header_for(request, iid, chain.genesis.models[0], seed, range(5), reason)
+    header = artifacts.header_for(
+        request, iid, chain.genesis.models[0], seed, range(5), reason, taken=tuple(taken)
+    )
     made = artifacts.build(header, steps)
     record = FinishRecord(
-        iid, executor.public, made.root(), made.output_hash(), 5, len(tokens), reason,
-        text_hash=text_hash("".join(WORDS)),
+        iid, executor.public, made.root(), made.output_hash(), 5, len(TOKENS), reason,
+        text_hash=text_hash("".join(WORDS)), taken_over=header.taken_over,
     )
-
-    def frame(first: int, upto: int) -> Tokens:
-        said = sign_streamed(executor, request.network, iid, 0, upto, chain_after(iid, tokens[:upto]))
-        return Tokens(first, tuple(tokens[first:upto]), "".join(WORDS[first:upto]), said.signature)
-
     finish = SignedFinish(record, executor.sign(Domain.FINISH, request.network, encode(record)))
+    earlier: Story = [Trying(first.public)] if before else []
+    if taken:
+        earlier.append(frame(first, signed, 0, 0, 2))
+    if before:
+        said = BusyRecord(iid, first.public, "all places are taken")
+        busy = SignedBusy(said, first.sign(Domain.BUSY, request.network, encode(said))) if before == BUSY else None
+        earlier.append(Declined(first.public, before, busy))
+    own = [frame(executor, signed, 0, 0, 2)] if not taken else []
     return [
-        Accepted(iid, PEER.public, beacon, drawn), Trying(executor.public), frame(0, 2), frame(2, 3),
-        Done(finish, made.to_bytes()),
+        Accepted(iid, PEER.public, beacon, drawn), *earlier, Trying(executor.public), *own,
+        frame(executor, signed, header.taken_over, 2, 3), Done(finish, made.to_bytes()),
     ]
+
+
+def streamed(key: Key, signed: SignedRequest, first: int, upto: int) -> SignedStreamed:
+    """`key` has streamed the tokens from `first` to `upto` - 1."""
+    iid = signed.inference_id
+    return sign_streamed(key, signed.request.network, iid, first, upto, chain_after(iid, TOKENS[:upto]))
+
+
+def frame(key: Key, signed: SignedRequest, first: int, at: int, upto: int) -> Tokens:
+    """The tokens from `at` on, signed by `key`, whose first token was `first`."""
+    text = "".join(WORDS[at:upto])
+    return Tokens(at, TOKENS[at:upto], text, streamed(key, signed, first, upto).signature)
 
 
 Change = Callable[[SignedRequest, Story], None]
@@ -124,9 +151,9 @@ def other_artifact(signed: SignedRequest, told: Story) -> None:
     told[-1] = replace(told[-1], artifact=artifacts.Artifact(header, found.rows).to_bytes())
 
 
-def instead(place: int, frame: Frame) -> Change:
+def instead(place: int, other: Frame) -> Change:
     def change(signed: SignedRequest, told: Story) -> None:
-        told[place:] = [frame]
+        told[place:] = [other]
 
     return change
 
@@ -138,6 +165,10 @@ def without(place: int) -> Change:
     return change
 
 
+HONEST = {
+    "": Lie("", 0),
+    **{before: Lie("", 0, made={"before": before}) for before in (BUSY, SILENT, BREAKS_OFF)},
+}
 REFUSAL = failure(InvalidRequest("the quota of this account is used up", field="max_tokens"))
 LIES = {
     "a friend is drawn first": Lie("the draw is not what", made={"order": lambda drawn: reversed(drawn)}),

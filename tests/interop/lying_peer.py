@@ -26,9 +26,8 @@ from p2p.ledger.participants.serving import ServingSet
 from p2p.ledger.state.records import Account
 from p2p.wire.frames import Answer, Ask, Query, failure, pack_frame, receive_frame
 from tests.client.test_tip_proof import CLIENT, PEER, Liar
-from tests.interop.lies import LIES, Lie
+from tests.interop.lies import HONEST, LIES
 
-HONEST = Lie("")
 LATE = Overloaded("this peer has more requests than it can keep up with", field="agent", retry_after=1)
 
 
@@ -73,7 +72,7 @@ class LyingPeer:
 
     def __init__(self, folder: Path) -> None:
         self.truth = Liar(folder)
-        self.lie, self.busy = HONEST, 0
+        self.lie, self.busy = HONEST[""], 0
         self.requests: list[SignedRequest] = []
 
     async def query(self, stream: Stream) -> None:
@@ -100,7 +99,7 @@ class LyingPeer:
 
     def told(self, op: str, name: str = "", times: int = 0) -> None:
         if op == "lie":
-            self.lie = LIES[name] if name else HONEST
+            self.lie = {**HONEST, **LIES}[name]
         elif op == "says":
             self.truth.lies = {SAYINGS[one][0]: SAYINGS[one][1] for one in name.split(", ")} if name else {}
         elif op == "busy":

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tests.gossip.lab import PATIENCE_S, Peer, started
-from tests.interop.lies import LIES, WORDS
+from tests.interop.lies import BREAKS_OFF, BUSY, LIES, SILENT, WORDS
 from tests.interop.node_js import CLIENT, program
 
 pytestmark = pytest.mark.network
@@ -78,6 +78,21 @@ NOT_SIGNED = (
     ("no such model", 2, "knows no model"),
     ("a nonce far ahead, another account", 3, "proves what the chain does not say"),
 )
+
+
+async def test_an_answer_of_the_second_executor_is_accepted_and_what_only_the_agent_says_is_counted(
+    tmp_path: Path
+) -> None:
+    async with lying(tmp_path) as (peer, folder):
+        for name, event in ((BUSY, "busy"), (SILENT, "failed"), (BREAKS_OFF, "failed")):
+            await peer.tell("lie", name=name)
+            found = await ask(peer, folder)
+            assert (found.status, found.events[-1]["text"]) == (0, "".join(WORDS)), found
+            executors = [one["node"] for one in found.events if one["event"] == "executor"]
+            assert [one["event"] for one in found.events if one.get("reason") == name] == [event]
+            receipt = found.events[-1]["receipt"]
+            assert receipt["executor"] == executors[1]
+            assert receipt["passed_over"] == (executors[:1] if name == SILENT else []), name
 
 
 async def test_nothing_is_signed_on_a_peers_word_alone(tmp_path: Path) -> None:
