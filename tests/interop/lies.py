@@ -145,6 +145,11 @@ def signed_by_another(signed: SignedRequest, told: Story) -> None:
     told[-1] = finished(STRANGER, signed, told[-1])
 
 
+def finished_by_the_second(signed: SignedRequest, told: Story) -> None:
+    second = BY_KEY[told[0].candidates[1]]
+    told[-1] = finished(second, signed, told[-1], executor=second.public)
+
+
 def other_artifact(signed: SignedRequest, told: Story) -> None:
     found = artifacts.parse(told[-1].artifact)
     header = replace(found.header, prompt_tokens_hash=digest(b"another prompt"))
@@ -186,6 +191,7 @@ LIES = {
     "more tokens charged": Lie("artifact and finish record disagree", change=claimed(prompt_tokens=60)),
     "tokens of nobody": Lie("two counts of tokens that were taken over", change=claimed(taken_over=2)),
     "another executor's name": Lie("was not drawn", change=claimed(executor=STRANGER.public)),
+    "another drawn one's name": Lie("not the one that was tried last", change=finished_by_the_second),
     "another root": Lie("not the one whose root was signed", change=claimed(artifact_root=bytes(32))),
     "another artifact": Lie("not the one whose root was signed", change=other_artifact),
     "no artifact": Lie("the artifact cannot be read", change=changed(-1, artifact=b"\x80")),
