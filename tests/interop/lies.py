@@ -186,6 +186,7 @@ LIES = {
     "tokens that a stranger signed": Lie("not signed by the executor", change=changed(2, signature=bytes(64))),
     "a frame twice": Lie("do not follow", change=lambda signed, told: told.insert(3, told[2])),
     "text nobody signed": Lie("the text that was shown is not the one", change=changed(3, text="not it.")),
+    "text without end": Lie("bytes of text per token", change=changed(2, text="x" * 2000)),
     "a finish that a stranger signed": Lie("not signed by the executor", change=signed_by_another),
     "another output": Lie("claims other tokens than were streamed", change=claimed(output_hash=bytes(32))),
     "more tokens charged": Lie("artifact and finish record disagree", change=claimed(prompt_tokens=60)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,28 @@ def without_one(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "proof": encode(replace(proof, nodes=encode(ServingSet(nodes)))).hex()}
 
 
-# what is said -> (operation, what becomes of its answer)
+def of_another_state(truth: Liar, answer: dict[str, Any]) -> dict[str, Any]:
+    """The proof holds, but not in the state that it names, whose header is decided meanwhile."""
+    proof = unpack(ServingProof, bytes.fromhex(answer["proof"]))
+    truth.grow(2)
+    return {**answer, "proof": encode(replace(proof, height=proof.height + 1)).hex()}
+
+
+# what is said -> (operation, what becomes of its answer; a liar's true chain is at hand)
 SAYINGS: dict[str, tuple[str, Any]] = {
-    "another beacon": ("tip", lambda a: light(a, lambda b: replace(b, header=replace(b.header, beacon=bytes(32))))),
-    "too few signed": ("tip", lambda a: light(a, fewer)),
-    "a forged signature": ("tip", lambda a: light(a, forged)),
-    "a height beyond": ("tip", lambda a: {**a, "height": a["height"] + 1}),
-    "no block": ("tip", lambda a: {**a, "light": None}),
-    "no number": ("tip", lambda a: {**a, "next_nonce": "7"}),
-    "a nonce far ahead": ("tip", lambda a: {**a, "next_nonce": 10**6}),
-    "a high price": ("tip", lambda a: {**a, "price_micro": 50 * a["price_micro"]}),
-    "no such model": ("tip", lambda a: {**a, "price_micro": None}),
-    "another account": ("prove", lambda a: {**a, "value": encode(Account(10**9, 10**6 - 1, 1)).hex()}),
-    "a smaller set": ("serving", without_one),
-    "no set": ("serving", lambda a: {**a, "proof": ""}),
+    "another beacon": ("tip", lambda _, a: light(a, lambda b: replace(b, header=replace(b.header, beacon=bytes(32))))),
+    "too few signed": ("tip", lambda _, a: light(a, fewer)),
+    "a forged signature": ("tip", lambda _, a: light(a, forged)),
+    "a height beyond": ("tip", lambda _, a: {**a, "height": a["height"] + 1}),
+    "no block": ("tip", lambda _, a: {**a, "light": None}),
+    "no number": ("tip", lambda _, a: {**a, "next_nonce": "7"}),
+    "a nonce far ahead": ("tip", lambda _, a: {**a, "next_nonce": 10**6}),
+    "a high price": ("tip", lambda _, a: {**a, "price_micro": 50 * a["price_micro"]}),
+    "no such model": ("tip", lambda _, a: {**a, "price_micro": None}),
+    "another account": ("prove", lambda _, a: {**a, "value": encode(Account(10**9, 10**6 - 1, 1)).hex()}),
+    "a smaller set": ("serving", lambda _, a: without_one(a)),
+    "another state": ("serving", of_another_state),
+    "no set": ("serving", lambda _, a: {**a, "proof": ""}),
 }
 
 
@@ -101,7 +110,8 @@ class LyingPeer:
         if op == "lie":
             self.lie = {**HONEST, **LIES}[name]
         elif op == "says":
-            self.truth.lies = {SAYINGS[one][0]: SAYINGS[one][1] for one in name.split(", ")} if name else {}
+            chosen = [SAYINGS[one] for one in name.split(", ")] if name else []
+            self.truth.lies = {asked: partial(change, self.truth) for asked, change in chosen}
         elif op == "busy":
             self.busy = times
         if op != "state":

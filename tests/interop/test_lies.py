@@ -116,7 +116,7 @@ async def test_a_nonce_far_ahead_is_proved_first(tmp_path: Path) -> None:
         assert "prove" in state["asked"]
 
 
-@pytest.mark.parametrize("says", ["a smaller set", "no set"])
+@pytest.mark.parametrize("says", ["a smaller set", "another state", "no set"])
 async def test_a_draw_whose_set_is_not_proved_is_a_problem(tmp_path: Path, says: str) -> None:
     async with lying(tmp_path) as (peer, folder):
         await peer.tell("says", name=says)

@@ -23,7 +23,11 @@ from p2p.client.draw_check import DrawCheck
 from p2p.client.receipt import check_receipt
 from p2p.consensus.light import LightBlock, follow, genesis_facts
 from p2p.gossip.discovery import handshake
+from p2p.ledger.state import keys
+from p2p.ledger.state.proofs import TreeProof, implied_root
+from p2p.ledger.state.tree import app_hash
 from p2p.verification import artifact as artifacts
+from p2p.verification.engine import TokenStep
 from p2p.wire.frames import Accepted, Done, pack_frame, parse_frame
 from tests.chains import extend
 from tests.consensus.test_light import BY_KEY, NOW, SCENARIO
@@ -174,6 +178,38 @@ def test_headers_are_trusted_by_the_same_way_or_by_neither(tmp_path: Path) -> No
     chain.close()
 
 
+def test_values_of_the_state_are_proved_alike(tmp_path: Path) -> None:
+    chance, chain = random.Random(17), Chain.open(tmp_path, genesis_of(SCENARIO))
+    extend(chain, 6, BY_KEY, lambda height: NOW + height * 1000)
+    nobody = [keys.account(digest(b"nobody", bytes([at]))) for at in range(20)]
+    wanted = [keys.TOTALS, keys.serving_versions("m"), *nobody]
+    proved = [(key, *chain.state.prove(key)) for key in wanted]
+    cases = [(key, value, encode(proof)) for key, value, proof in proved]
+    others = [proof.other for _, _, proof in proved if proof.other is not None]
+    assert others, "some of the missing keys have a neighbour"
+    cases += [(key, value, encode(replace(proof, other=others[0]))) for key, value, proof in proved]
+    cases += [(key, None if value else b"a value", encode(proof)) for key, value, proof in proved]
+    for _ in range(MUTATIONS // 5):
+        (key, value, raw), (_, _, donor) = chance.choice(cases), chance.choice(cases)
+        cases.append((key, value, mutate((raw,), (donor,), chance)[0]))
+    answers = told([
+        {"op": "state", "key": key.hex(), "value": None if value is None else value.hex(), "proof": raw.hex()}
+        for key, value, raw in cases
+    ])
+    right = [implied(*case) for case in cases]
+    assert right[: len(wanted)] == [chain.app_hash().hex()] * len(wanted)
+    assert [one.get("app_hash") for one in answers] == right
+    chain.close()
+
+
+def implied(key: bytes, value: bytes | None, raw: bytes) -> str | None:
+    try:
+        root = implied_root(key, value, unpack(TreeProof, raw))
+    except RemoteProtocolError:
+        return None
+    return None if root is None else app_hash(root).hex()
+
+
 def question(claim: Claim, parts: tuple[bytes, bytes], serving: WeightedDraw | None = SERVING) -> dict[str, Any]:
     return {
         "op": "problems", "agent": AGENT.public.hex(), "signed": encode(claim.signed).hex(),
@@ -214,10 +250,18 @@ def parts_of(claim: Claim) -> tuple[bytes, bytes]:
     return pack_frame(claim.accepted), pack_frame(claim.done)
 
 
+def with_a_bit_behind_a_row(claim: Claim) -> tuple[bytes, bytes]:
+    """A row of large token ids has 250 bits in 32 bytes."""
+    step = TokenStep(1 << 17, "", -0.02, (((1 << 17), -0.02),))
+    made = artifacts.build(artifacts.parse(claim.done.artifact).header, [step])
+    wrong = artifacts.Artifact(made.header, made.rows[:-1] + bytes([made.rows[-1] | 0x80]))
+    return pack_frame(claim.accepted), pack_frame(replace(claim.done, artifact=wrong.to_bytes()))
+
+
 def test_honest_receipts_hold_and_mutated_ones_have_the_same_problems() -> None:
     chance, cases = random.Random(11), [(claim, parts_of(claim), SERVING) for claim in claims()]
     assert {claim.signed.request.draw_height for claim in claims()} == set(range(HEIGHT, HEIGHT + len(claims())))
-    cases.append((claims()[0], parts_of(claims()[0]), None))
+    cases += [(claims()[0], parts_of(claims()[0]), None), (claims()[0], with_a_bit_behind_a_row(claims()[0]), SERVING)]
     for _ in range(MUTATIONS):
         claim, other = chance.choice(claims()), chance.choice(claims())
         changed = mutate(parts_of(claim), parts_of(other), chance)

@@ -49,6 +49,11 @@ const OPS: Record<string, (words: Words) => object | Promise<object>> = {
     })
     return { asked, app_hash: toHex(appHash), beacon: toHex(beacon) }
   },
+  state: ({ key, value, proof }) => {
+    const found = value === null ? null : raw(value)
+    const appHash = tree.impliedAppHash(raw(key), found, unpack(tree.TreeProof, raw(proof), 'proof'))
+    return { app_hash: appHash === undefined ? null : toHex(appHash) }
+  },
   signature: ({ seed, domain, network, body }) => {
     const key = new Key(raw(seed))
     return { public: toHex(key.public), signature: toHex(key.sign(domain as Domain, network, raw(body))) }
