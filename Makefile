@@ -27,7 +27,7 @@ engine: .venv/.engine
 	@$(PYTHON) scripts/install.py engine
 	@touch $@
 
-.venv/.node: .venv/.package
+.venv/.node: .venv/.package scripts/install.py
 	@$(PYTHON) scripts/install.py node
 	@touch $@
 
