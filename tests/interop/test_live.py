@@ -1,6 +1,6 @@
 """Strangers in a live network of real peers: the TypeScript client, and a js-libp2p peer, both ways.
 
-The peers' ML node is the named fake (tests/fake_vllm.py); everything else is real.
+The peers' ML node is the named fake (tests/simulated_engine.py); everything else is real.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from p2p.gossip.host import NetworkConfig, open_network
 from p2p.ledger.rules.ops import Transfer, sign_op
 from p2p.ledger.transactions import pack_operation, read
 from p2p.peer.control import call
-from testnet.providers import start_peer, stop, wait_until
+from testnet.processes import start_peer, stop, wait_until
 from tests.gossip.lab import PATIENCE_S, Peer, started
 from tests.interop.node_js import CLIENT, PEER, program
 from tests.net_lab import Net, until
