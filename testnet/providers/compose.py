@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from testnet.providers.exporting import DATA, ENGINES, MODEL, SIMULATED, Export, Part
+from testnet.providers.exporting import DATA, ENGINE_IMAGE, ENGINES, MODEL, SIMULATED, Export, Part
 
+SHARED_MEMORY = "1gb"  # what vLLM's processes send each other
 _VOLUMES = {str(ENGINES): f"engines:{ENGINES}", MODEL: f"./model:{MODEL}:ro", SIMULATED: f"./simulated:{SIMULATED}:ro"}
 
 
@@ -27,6 +28,8 @@ def _service(part: Part) -> dict[str, Any]:
     }
     if volumes:
         service["volumes"] = volumes
+    if part.image == ENGINE_IMAGE:
+        service["shm_size"] = SHARED_MEMORY
     if part.port is not None:
         service["expose"] = [str(part.port)]
     return service

@@ -31,6 +31,7 @@ APP = "/app"  # where the program's source is inside
 LINKED = "/run/folkmoot-linked"  # a file that is there once the cable is
 # raising limits above the machine's own is refused in some places
 LIMITS = ("--ulimit", "nofile=10000:20000", "--ulimit", "nproc=4000:4000")
+SHARED_MEMORY = ("--shm-size", "1g")  # what vLLM's processes send each other; the default is 64 MiB
 _WAIT = f'until [ -e {LINKED} ]; do sleep 0.05; done; exec "$@"'
 
 
@@ -94,7 +95,8 @@ class ContainerProvider:
         code = task.release or ROOT
         command = [
             "run", "--detach", "--name", self.name(task.name), "--label", f"{LABEL}={self._run}", "--network", "none",
-            *self._runtime(), *LIMITS, *self._limits(task), "--workdir", APP, "--env", f"PYTHONPATH={APP}",
+            *self._runtime(), *LIMITS, *(SHARED_MEMORY if task.engine else ()), *self._limits(task),
+            "--workdir", APP, "--env", f"PYTHONPATH={APP}",
             *(word for part in ("p2p", "testnet", "bootstrap")
               for word in ("--volume", f"{code / part}:{APP}/{part}:ro")),
             *(word for folder in task.folders for word in ("--volume", f"{folder}:{folder}")),

@@ -11,11 +11,13 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from testnet.providers.exporting import DATA, ENGINES, MODEL, SIMULATED, Export, Part
+from testnet.providers.exporting import DATA, ENGINE_IMAGE, ENGINES, MODEL, SIMULATED, Export, Part
 from testnet.runs.engines import server_of
 
 SECRET, MODEL_CLAIM, STORE = "/secret", "folkmoot-model", "2Gi"
 _COPY = f"[ -e {DATA}/genesis.cbor ] || cp {SECRET}/* {DATA}/"
+SHM = "/dev/shm"  # noqa: S108  (where the kernel has it; nothing of ours lies there)
+_SHARED_MEMORY: dict[str, Any] = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}  # of vLLM
 _MOUNTS = {str(ENGINES): "engines", MODEL: "model", SIMULATED: "simulated"}
 
 
@@ -57,12 +59,16 @@ def _service(part: Part, network: str) -> dict[str, Any]:
 def _set(part: Part, engine: Part | None, network: str) -> dict[str, Any]:
     needs = sorted({*part.needs, *(engine.needs if engine is not None else ())})
     data = {"name": "data", "mountPath": DATA}
-    containers = [_container(part, [data])] + ([_container(engine, [])] if engine is not None else [])
+    containers, more = [_container(part, [data])], []
+    if engine is not None:
+        real = engine.image == ENGINE_IMAGE
+        containers.append(_container(engine, [{"name": "shm", "mountPath": SHM}] if real else []))
+        more = [_SHARED_MEMORY] if real else []
     copy = {
         "name": "copy", "image": part.image, "command": ["sh", "-c", _COPY],
         "volumeMounts": [data, {"name": "secret", "mountPath": SECRET}],
     }
-    volumes = [{"name": "secret", "secret": {"secretName": part.folder}}, *(_volume(need) for need in needs)]
+    volumes = [{"name": "secret", "secret": {"secretName": part.folder}}, *(_volume(need) for need in needs), *more]
     labels = {"app": part.name, "folkmoot/network": network}
     claim = {
         "metadata": {"name": "data"},

@@ -61,6 +61,7 @@ class Network:
         deadline = time.monotonic() + ENGINE_S[server.engine]
         while not answers(self.plan, server):
             if self.provider.pid(server.name) is None:
+                self.provider.stop(server.name)  # a container's log is there when it has been removed
                 log = self.plan.logs / f"{server.name}.log"
                 raise Unavailable(f"{server.name} ended while it loaded: {tail(log)}", field="engine")
             if time.monotonic() > deadline:
@@ -105,6 +106,7 @@ class Network:
         """Raises Unavailable with the end of its log where one has ended."""
         for member in members:
             if self.provider.pid(member.name) is None:
+                self.provider.stop(member.name)  # a container's log is there when it has been removed
                 log = task_of(self.plan, member).log
                 raise Unavailable(f"{member.name} ended: {tail(log)}", field="peer")
 
