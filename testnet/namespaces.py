@@ -6,6 +6,8 @@ One namespace is the internet, with a bridge. Each public machine has a namespac
 a /16 of its own. Each machine behind NAT has a private address and a router between it and the bridge; the router
 masquerades what goes out and drops whatever was not asked for from within. Names begin with PREFIX and the process id
 of the maker, so a run whose process is gone can be told from one that runs. Needs root, `ip` and `nft`.
+
+`python -m testnet.namespaces NAMESPACE MODULE ...` runs a module in one; `providers.start_peer` takes that as command.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,9 +59,9 @@ class Machine:
     address: str  # its own: private behind NAT
     seen_as: str  # where others see it come from
 
-    def inside(self, argv: Sequence[str]) -> list[str]:
-        """`argv` as a command that runs in this namespace."""
-        return ["ip", "netns", "exec", self.namespace, *argv]
+    def inside(self, *argv: str) -> list[str]:
+        """`python -m ARGV` as a command that runs in this namespace."""
+        return _inside(self.namespace, argv)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,3 +211,12 @@ def _do(command: Command) -> None:
     if done.returncode:
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise ConfigError(f"{' '.join(command.argv)}: {said}", field="namespaces")
+
+
+def _inside(name: str, argv: Sequence[str]) -> list[str]:
+    return ["ip", "netns", "exec", name, sys.executable, "-m", *argv]
+
+
+if __name__ == "__main__":
+    command = _inside(sys.argv[1], sys.argv[2:])
+    os.execvp(command[0], command)  # the process stays the one that was started, for whoever stops it

@@ -75,6 +75,7 @@ class ReachStatus(Struct, frozen=True):
     clock_ms: int | None  # how far others' clocks are ahead of this one; None: nobody said
     places: tuple[PlaceRow, ...]
     refused: str  # the newest reason why a relay gave no place
+    relayed: int  # of its own connections, that lead through a relay
     relaying: bool  # it relays for others
     lodgers: int  # peers that have a place here
     circuits: int  # open now

@@ -139,10 +139,9 @@ class Discovery:
 
     def held(self) -> list[Held]:
         """All connections, for the door."""
-        out, now, groups = [], trio.current_time(), self._groups()
-        relays = {relay_of(group) for group in groups.values()} | set(self.dialler.through)
-        for one, group in groups.items():
-            name = str(one.muxed_conn.peer_id)
+        out, now, table = [], trio.current_time(), self._table()
+        relays = {relay_of(group) for _, _, group in table} | set(self.dialler.through)
+        for name, one, group in table:
             dialled = "OUTBOUND" in str(one.direction).upper()
             mine = dialled and name in self.chosen
             ours = mine or (dialled and self.door.valued(name))
@@ -150,16 +149,16 @@ class Discovery:
             out.append(Held(name, group, self.since.get(name, now), name in self.verified, stays, ours))
         return out
 
-    def _groups(self) -> dict[Any, str]:
-        """Each of the library's connections, with its address group."""
-        table = list(self.host.get_network().connections.values())
-        return {one: group_at(one.muxed_conn) for connections in table for one in connections}
+    def _table(self) -> list[tuple[str, Any, str]]:
+        """(peer, connection, its address group) of each of the library's connections."""
+        table = list(self.host.get_network().connections.items())
+        return [(str(peer), one, group_at(one.muxed_conn)) for peer, found in table for one in found]
 
     def wants(self, peer: str) -> bool:
         """Whether we want a connection to `peer` ourselves; a relay too, while connections lead through it."""
         if peer in self.chosen or peer in self.dialler.through or self.dear(peer):
             return True
-        return any(relay_of(group) == peer for group in self._groups().values())
+        return any(relay_of(group) == peer for _, _, group in self._table())
 
     def candidates(self) -> int:
         """Peers of the book that may be dialled for a slot, now or later."""

@@ -3,7 +3,8 @@
 Law: a peer learns by itself, within seconds of its first connection, whether and how others reach it.
 
 - OUT-1: connected peers are asked one after another, from different address groups first; the first one after
-  DIAL_BACK_FIRST_S. Once all answers that decide are there, one is asked again every DIAL_BACK_EVERY_S.
+  DIAL_BACK_FIRST_S. Once all answers that decide are there, one is asked again every DIAL_BACK_EVERY_S. Peers that we
+  dialled ourselves come first: whoever dials us must not become our witness by that.
 - OUT-2: peers on this machine are no witnesses, and a peer that listens nowhere asks nobody.
 - OUT-3: when what others should be told changes, all connected peers are greeted anew.
 """
@@ -14,6 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import trio
 
@@ -42,6 +44,21 @@ _LOOK_S = 0.5  # between two looks at our relays
 _LOOK_AROUND_S = 1.0  # between two looks at who could be a witness
 
 
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """A connected peer that sees us from another machine."""
+
+    peer: str
+    host: str
+    key: str  # its address group, or itself
+    is_dialled: bool  # by us
+
+    @property
+    def is_six(self) -> bool:
+        """Whether it is connected over IPv6."""
+        return ":" in self.host
+
+
 class Asking:
     """The questions of one host."""
 
@@ -63,8 +80,7 @@ class Asking:
             due = own_time() + self._pause_s(wait, seen)
             while own_time() < due:
                 await trio.sleep(_LOOK_AROUND_S)
-                if not self._net.linked():
-                    self._net.outside.reach.forget()
+                self._look_for_proof()
                 if (now_seen := self._state()) != seen:
                     seen = now_seen
                     due = min(due, own_time() + self._pause_s(wait, seen))
@@ -80,44 +96,52 @@ class Asking:
         is_sure = verdict is not Verdict.UNKNOWN and (decisive >= WITNESSES or not fresh)
         return DIAL_BACK_EVERY_S if is_sure else wait.next_s(seen)
 
-    def _fresh_groups(self) -> set[str]:
-        witnessed = self._net.outside.reach.witnessed(trio.current_time())
-        return {key for _, key, _ in self._candidates()} - witnessed
+    def _look_for_proof(self) -> None:
+        """REACHED-5."""
+        if not self._net.linked():
+            self._net.outside.reach.forget()
+        elif any(not one.is_dialled for one in self._candidates()):
+            self._net.outside.reach.proved(trio.current_time())
 
-    def _candidates(self) -> Iterator[tuple[str, str, bool]]:
-        """(peer, its address group, whether it is IPv6) of each that may be asked (OUT-2, REACHED-3)."""
-        net = self._net
-        rows = []
+    def _fresh_groups(self) -> set[str]:
+        return {one.key for one in self._candidates()} - self._net.outside.reach.witnessed(trio.current_time())
+
+    def _candidates(self) -> list[_Witness]:
+        """Those who may be asked (OUT-2, REACHED-3)."""
+        net, rows = self._net, list[_Witness]()
         for peer in net.connected():
-            hosts = [(host_of(one.muxed_conn), group_at(one.muxed_conn)) for one in net.connections(peer)]
-            rows += [(peer, host, group) for host, group in hosts[:1] if host]
-        widest = PUBLIC if any(scope_of(host) == PUBLIC for _, host, _ in rows) else ""
-        for peer, host, group in rows:
-            if may_witness(scope_of(host), widest):
-                yield peer, group or peer, ":" in host
+            for one in net.connections(peer)[:1]:
+                host = host_of(one.muxed_conn)
+                if host is not None:
+                    is_dialled = "OUTBOUND" in str(one.direction).upper()
+                    rows.append(_Witness(peer, host, group_at(one.muxed_conn) or peer, is_dialled))
+        widest = PUBLIC if any(scope_of(one.host) == PUBLIC for one in rows) else ""
+        return [one for one in rows if may_witness(scope_of(one.host), widest)]
 
     async def _ask_one(self) -> None:
         net, fresh = self._net, self._fresh_groups()
         ports = net.ports()
-        free = [(peer, six) for peer, key, six in self._candidates() if six in ports and (key in fresh or not fresh)]
+        free = [one for one in self._candidates() if one.is_six in ports and (one.key in fresh or not fresh)]
         if not free:
             return
-        peer, six = random.choice(free)  # not security-relevant
+        chosen = [one for one in free if one.is_dialled] or free
+        one = random.choice(chosen)  # not security-relevant
         try:
-            stream = await net.open_raw(peer, protocol_name(dial_back.PROTOCOL))
+            stream = await net.open_raw(one.peer, protocol_name(dial_back.PROTOCOL))
             try:
-                finding = await dial_back.ask(stream, ports[six], lambda: time.time_ns() // 1_000_000)
+                finding = await dial_back.ask(stream, ports[one.is_six], lambda: time.time_ns() // 1_000_000)
             finally:
                 await stream.close()
         except FolkmootError as error:
-            log.debug("no answer whether %s can dial us: %s", peer, error)
+            log.debug("no answer whether %s can dial us: %s", one.peer, error)
             return
         now = trio.current_time()
         net.outside.reach.heard(finding)
         verdict = net.outside.verdict(now)
         if verdict != self._said:
             self._said = verdict
-            log.warning("others find this peer %s: %s", verdict.value, net.outside.reason(now))
+            level = logging.WARNING if verdict is Verdict.CLOSED else logging.INFO
+            log.log(level, "others find this peer %s: %s", verdict.value, net.outside.reason(now))
 
     # -- relays
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from p2p.gossip.connections.budget import relay_of
 from p2p.gossip.connections.status import Ban, Links, NetworkStatus, PlaceRow, ReachStatus, TroubleRow
 from p2p.gossip.discovery.discovery import Discovery
 from p2p.gossip.relays.service import RelayService
@@ -58,7 +59,8 @@ def reached(net: Discovery, relaying: RelayService) -> ReachStatus:
     return ReachStatus(
         verdict=outside.verdict(now).value, reason=outside.reason(now) or _why_unknown(net),
         witnesses=len(outside.reach.decisive(now)), clock_ms=outside.reach.clock_ms(now), places=held,
-        refused=outside.holding.why, relaying=relaying.is_open(), lodgers=len(places.peers()),
+        refused=outside.holding.why, relayed=sum(bool(relay_of(one.group)) for one in net.held()),
+        relaying=relaying.is_open(), lodgers=len(places.peers()),
         circuits=relaying.circuits, circuits_made=places.made, carried_bytes=places.carried,
         turned_away={status.name.lower(): count for status, count in places.refused.items()},
     )

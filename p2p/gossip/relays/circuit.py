@@ -52,10 +52,11 @@ _AHEAD: Final = 16 * KIB  # bytes of one read
 class Pipe:
     """The bytes of a stream that has become one side of a circuit."""
 
-    __slots__ = ("_ahead", "_raw")
+    __slots__ = ("_ahead", "_raw", "_use")
 
     def __init__(self, stream: Stream) -> None:
         self._ahead, self._raw = stream.detach()
+        self._use = trio.CancelScope()  # cancelled at the end: the library leaves who reads a stream that is reset here
 
     async def read(self, most: int) -> bytes:
         """Up to `most` bytes; none at the end, whichever way it came."""
@@ -63,11 +64,15 @@ class Pipe:
             part, self._ahead = self._ahead[:most], self._ahead[most:]
             await trio.lowlevel.checkpoint()
             return part
+        if self._use.cancel_called:
+            return b""
+        self._use = trio.CancelScope()
         try:
-            return bytes(await self._raw.read(most))
+            with self._use:
+                return bytes(await self._raw.read(most))
         except Exception as error:  # the library raises dozens of types; all mean that nothing more comes
             log.debug("a circuit ended: %r", error)
-            return b""
+        return b""
 
     async def write(self, data: bytes) -> bool:
         """Whether it was taken in time; after that the pipe is of no use."""
@@ -81,6 +86,7 @@ class Pipe:
 
     async def end(self) -> None:
         """End it on both sides. Never raises."""
+        self._use.cancel()
         await reset_quietly(self._raw)
 
 

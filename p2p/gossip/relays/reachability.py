@@ -11,6 +11,7 @@ Pure: the caller passes the time.
   same house can dial, the internet may not.
 - REACHED-4: a peer that nobody can dial names its relays first, then its addresses in private networks, and no public
   ones: whoever dials those waits for nothing. One that is dialled at another address than its own names that first.
+- REACHED-5: a direct connection that somebody made to us over that network is proof, whatever witnesses say.
 """
 
 from __future__ import annotations
@@ -61,9 +62,10 @@ class Finding:
 class Reachability:
     """The findings about this peer."""
 
-    __slots__ = ("_findings", "_last")
+    __slots__ = ("_findings", "_last", "_proved_until")
 
     def __init__(self) -> None:
+        self._proved_until = float("-inf")
         self._findings: OrderedDict[str, Finding] = OrderedDict()  # by the witness's address group, the newest last
         self._last = Verdict.UNKNOWN
 
@@ -77,9 +79,14 @@ class Reachability:
         while len(self._findings) > _KEPT:
             self._findings.popitem(last=False)
 
+    def proved(self, now: float) -> None:
+        """REACHED-5."""
+        self._proved_until = now + DIAL_BACK_VALID_S
+
     def forget(self) -> None:
         """Nobody is connected any more: this machine may be in another network now."""
         self._findings.clear()
+        self._proved_until = float("-inf")
         self._last = Verdict.UNKNOWN
 
     def decisive(self, now: float) -> list[Finding]:
@@ -89,10 +96,12 @@ class Reachability:
         return (widest or fresh)[:WITNESSES]
 
     def verdict(self, now: float) -> Verdict:
-        """REACHED-1."""
+        """REACHED-1, REACHED-5."""
         found = self.decisive(now)
         good = sum(one.code == REACHED for one in found)
-        if not found:
+        if now < self._proved_until:
+            self._last = Verdict.OPEN
+        elif not found:
             self._last = Verdict.UNKNOWN
         elif 2 * good != len(found):
             self._last = Verdict.OPEN if 2 * good > len(found) else Verdict.CLOSED
@@ -104,7 +113,7 @@ class Reachability:
         for one in self.decisive(now):
             if (one.code == REACHED) is is_open:
                 return FINDINGS[one.code].format(address=one.address)
-        return ""
+        return "others have dialled it" if is_open else ""
 
     def witnessed(self, now: float) -> set[str]:
         """Address groups, or peers without one, whose finding counts."""

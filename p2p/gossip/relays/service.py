@@ -65,12 +65,13 @@ class RelayService:
         except RemoteProtocolError:
             await _answer(stream, Status.MALFORMED_MESSAGE)
             raise
-        if is_relayed(stream):
+        target = _peer_id(message.peer)
+        if is_relayed(stream) or (message.kind is HopType.CONNECT and target == stream.peer):
             await _answer(stream, Status.PERMISSION_DENIED)
         elif message.kind is HopType.RESERVE:
             await self._reserve(stream)
         elif message.kind is HopType.CONNECT:
-            await self._connect(stream, _peer_id(message.peer))
+            await self._connect(stream, target)
         else:
             await _answer(stream, Status.UNEXPECTED_MESSAGE)
 
