@@ -266,6 +266,7 @@ MAX_LOG_TRACE: Final = 4 * KIB  # characters of a traceback
 MAX_LOG_TEXT: Final = 500  # characters of one value
 MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; further ones are only counted
 MAX_LOG_WORDS: Final = 512  # different words that are counted
+MIN_FREE_DISK: Final = 1024 * MIB  # that `folkmoot doctor` asks for
 STORE_LOOK_S: Final = 0.5  # between two looks at whether the store has failed
 TASK_PAUSE_FIRST_S: Final = 1.0  # before a task that failed starts again; then twice as long each time
 TASK_PAUSE_MAX_S: Final = 60.0
@@ -290,6 +291,7 @@ VISIT_ANSWER_S: Final = 0.5  # added for each answer that proved right
 AVOID_S: Final = 60.0  # for which a peer that gave false history is not asked, or one that was slow once
 SLOW_MAX_S: Final = 3600.0  # for which one that is slow again and again is not asked
 BODY_TIMEOUT_S: Final = 10.0  # for a proposer to give the transactions of its block
+MAX_CLOCK_APART_MS: Final = 1000  # between a peer and others, before `folkmoot doctor` complains
 STALE_TIP_S: Final = 60.0  # a peer whose newest block is older may be behind
 TRANSACTION_WAIT_S: Final = 90.0  # for an account transaction to be decided, unless the user says otherwise
 

@@ -17,7 +17,7 @@ from p2p.gossip.relays.reachability import Verdict
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet import namespaces
-from tests.nat_lab import NatNet
+from tests.nat_lab import LISTEN, NatNet
 from tests.net_lab import until
 
 pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(namespaces.why_not()), reason=namespaces.why_not())]
@@ -68,6 +68,25 @@ def test_each_learns_whether_others_can_dial_it_and_the_hidden_ones_find_relays(
         assert found["clock_ms"] is not None
         assert "/p2p-circuit/" in net.address(number), "what it names first is dialled through a relay"
         assert net.where[number].seen_as not in str(net.status(number)["addresses"])
+
+
+def test_the_doctor_says_what_is_closed_and_what_leads_there(net: NatNet) -> None:
+    for number, states in ((PUBLIC[0], ("ok", "skipped")), (HIDDEN[0], ("note", "ok"))):
+        found = net.folkmoot(net.where[number], "doctor", "--dir", str(net.folders[number]))
+        checks = {one["name"]: one for one in found["checks"]}
+        assert found["running"]
+        assert found["ok"], found
+        assert (checks["reachable"]["state"], checks["relay"]["state"]) == states
+        assert checks["clock"]["state"] == "ok"
+    fresh = net.directory / "fresh"
+    net.folkmoot(net.spare[0], "init", str(fresh), "--network", "testnet", "--listen", LISTEN)
+    (fresh / "genesis.cbor").write_bytes((net.folders[0] / "genesis.cbor").read_bytes())
+    found = net.folkmoot(net.spare[0], "doctor", "--dir", str(fresh), "--bootstrap", net.bootstrap)
+    checks = {one["name"]: one for one in found["checks"]}
+    assert not found["running"]
+    assert checks["reachable"]["state"] == "note", "it is tried in the place of a peer that does not run"
+    assert net.spare[0].seen_as in checks["reachable"]["text"]
+    assert checks["relay"]["state"] == checks["clock"]["state"] == checks["bootstrap"]["state"] == "ok"
 
 
 def test_two_hidden_validators_exchange_votes_through_a_relay(net: NatNet) -> None:

@@ -19,8 +19,8 @@ Pure: the caller passes the time.
   FORGET_FAILURES, if they were not seen for FORGET_TOLD_S, or FORGET_REACHED_S where we had reached them ourselves.
 - BOOK-7: one wide address group (GROUP-2) has at most MAX_KNOWN_PER_GROUP entries that we did not reach ourselves, and
   its own oldest is dropped first.
-- BOOK-8: what a peer itself says of its relays replaces what was known of them. Peers that can be reached by relays
-  alone are dialled for slots after others that failed as seldom.
+- BOOK-8: what a peer itself says of its relays replaces what was known of them. Of peers that failed as seldom, those
+  that can be reached by relays alone are dialled last.
 """
 
 from __future__ import annotations

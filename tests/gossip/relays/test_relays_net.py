@@ -1,4 +1,4 @@
-"""Relays between real processes on this machine. Each is told who can dial it; tests/peer/test_behind_nat.py finds out."""
+"""Relays between real processes on this machine. Each is told who can dial it; peer/test_behind_nat.py finds out."""
 
 from __future__ import annotations
 
