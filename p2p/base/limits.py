@@ -327,7 +327,7 @@ BUDGETS: Final = {
     "work ms": Budget(200, 300, 600, "gossip and streams of peers that are above it"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT"),
     "reservations": Budget(1, 8, 32, "the newest; the last quarter of the total is for validators"),
-    "circuits": Budget(16, 32, 64, "the newest; the last quarter of the total is for validators"),
+    "circuits": Budget(8, 16, 64, "the newest; the last quarter of the total is for validators"),
     "relayed bytes": Budget(MIB, 2 * MIB, 8 * MIB, "none: what is above it waits"),
     "dial backs": Budget(1, 1, 2, "the newest question"),
 }

@@ -33,8 +33,8 @@ def node() -> tuple[str, tuple[str, ...]] | None:
     return program, (program, str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
 
 
-def installed(npm: tuple[str, ...]) -> Path:
-    """peer.mjs beside its packages. Raises subprocess.CalledProcessError where npm fails."""
+def installed(npm: tuple[str, ...], program: str = "peer.mjs") -> Path:
+    """A program of SOURCES beside its packages. Raises subprocess.CalledProcessError where npm fails."""
     wanted = (SOURCES / "package.json").read_bytes()
     mark, digest = FOLDER / "installed", hashlib.sha256(wanted).hexdigest()
     if not mark.exists() or mark.read_text() != digest:
@@ -45,5 +45,5 @@ def installed(npm: tuple[str, ...]) -> Path:
             check=True, capture_output=True, timeout=INSTALL_S,
         )
         mark.write_text(digest)
-    shutil.copy(SOURCES / "peer.mjs", FOLDER / "peer.mjs")
-    return FOLDER / "peer.mjs"
+    shutil.copy(SOURCES / program, FOLDER / program)
+    return FOLDER / program
