@@ -72,7 +72,7 @@ class ReachStatus(Struct, frozen=True):
     verdict: str  # 'reachable', 'not reachable', 'unknown'
     reason: str
     witnesses: int  # whose answers decide
-    clock_ms: int | None  # how far others' clocks are ahead of this one; None: nobody said
+    clock_ms: int | None  # how far others' clocks are ahead of this one at least; None: nobody said
     places: tuple[PlaceRow, ...]
     refused: str  # the newest reason why a relay gave no place
     relayed: int  # of its own connections, that lead through a relay

@@ -129,7 +129,7 @@ class Asking:
         try:
             stream = await net.open_raw(one.peer, protocol_name(dial_back.PROTOCOL))
             try:
-                finding = await dial_back.ask(stream, ports[one.is_six], lambda: time.time_ns() // 1_000_000)
+                finding = await dial_back.ask(stream, ports[one.is_six])
             finally:
                 await stream.close()
         except FolkmootError as error:

@@ -55,7 +55,8 @@ class Answer(Message, frozen=True):
     kind: Literal["answer"]
     code: Short  # 'reached', 'busy', 'relayed', or the code of a failed dial (connections/failures.py)
     address: Annotated[str, Meta(max_length=_MAX_ADDRESS)]  # that was dialled; empty: none
-    time_ms: U64  # the witness's clock
+    asked_ms: U64  # the witness's clock when it was asked
+    answered_ms: U64  # and when it answered
 
 
 def _parse(data: bytes, kind: type[Any]) -> Any:
@@ -67,14 +68,32 @@ def _parse(data: bytes, kind: type[Any]) -> Any:
     return convert(kind, value)
 
 
-async def ask(stream: Stream, port: int, clock_ms: Callable[[], int]) -> Finding:
+def clock_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def ask(stream: Stream, port: int, clock: Callable[[], int] = clock_ms) -> Finding:
     """Ask the peer at the other end to dial us back at `port`. Raises RemoteProtocolError, Unavailable."""
+    begun_ms = clock()
     await stream.send(encode(Ask(VERSION, "ask", port)))
     answer = _parse(await stream.receive(limit=_MAX_MESSAGE, timeout_s=2 * DIAL_BACK_S), Answer)
+    ahead = least_ahead(begun_ms, answer.asked_ms, answer.answered_ms, clock())
     if answer.address and (scope_at(answer.address) == NOWHERE or not answer.address.endswith(f"/tcp/{port}")):
         raise RemoteProtocolError("another address than we asked for", field="address", code="dialback")
-    group, ahead = group_at(stream.connection), answer.time_ms - clock_ms()
+    group = group_at(stream.connection)
     return Finding(stream.peer, group, answer.code, answer.address, ahead, trio.current_time())
+
+
+def least_ahead(begun_ms: int, asked_ms: int, answered_ms: int, ended_ms: int) -> int:
+    """How far the other clock is ahead of ours at least: 0 where the time that the messages took explains all of it.
+
+    As in NTP: the question took between nothing and the whole way there and back, and so did the answer.
+    """
+    most, least = asked_ms - begun_ms, answered_ms - ended_ms
+    if least > most:
+        return 0  # the other clock jumped meanwhile, or says nonsense
+    return least if least > 0 else min(most, 0)
 
 
 class DialBacks:
@@ -87,10 +106,9 @@ class DialBacks:
 
     async def serve(self, stream: Stream) -> None:
         """One question. Raises RemoteProtocolError, Unavailable."""
-        port = _parse(await stream.receive(limit=_MAX_MESSAGE), Ask).port
+        port, asked_ms = _parse(await stream.receive(limit=_MAX_MESSAGE), Ask).port, clock_ms()
         code, address = await self._look(stream, port)
-        answer = Answer(VERSION, "answer", code[:MAX_NAME], address, time.time_ns() // 1_000_000)
-        await stream.send(encode(answer))
+        await stream.send(encode(Answer(VERSION, "answer", code[:MAX_NAME], address, asked_ms, clock_ms())))
 
     async def _look(self, stream: Stream, port: int) -> tuple[str, str]:
         """(code, address dialled)."""

@@ -55,7 +55,7 @@ class Finding:
     group: str  # the witness's address group
     code: str
     address: str  # at which it dialled
-    clock_ms: int  # how far its clock is ahead of ours
+    clock_ms: int  # how far its clock is ahead of ours at least
     at: float
 
 

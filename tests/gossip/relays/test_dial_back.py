@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
 
 from p2p.base.codec import decode, encode
 from p2p.base.errors import RemoteProtocolError
@@ -18,7 +20,7 @@ from p2p.gossip.connections.budget import Budgets, relayed_group
 from p2p.gossip.connections.door import Door
 from p2p.gossip.connections.guards import RELAYED
 from p2p.gossip.connections.reach import DialPolicy
-from p2p.gossip.relays.dial_back import Answer, Ask, DialBacks, ask
+from p2p.gossip.relays.dial_back import Answer, Ask, DialBacks, ask, least_ahead
 from p2p.gossip.relays.reachability import REACHED
 from tests.gossip.discovery.test_places import name
 
@@ -142,16 +144,31 @@ async def test_what_is_no_question_is_the_peers_fault(frame: bytes) -> None:
 
 
 def answer(code: str, address: str) -> Wire:
-    return Wire(name(2), "9.1.0.1", encode(Answer(VERSION, "answer", code, address, 5_000)))
+    return Wire(name(2), "9.1.0.1", encode(Answer(VERSION, "answer", code, address, 5_000, 5_500)))
 
 
 async def test_an_answer_says_what_the_witness_found_and_what_its_clock_shows() -> None:
-    finding = await ask(answer(REACHED, "/ip4/9.9.9.9/tcp/7470"), 7470, lambda: 4_000)  # type: ignore[arg-type]
-    assert (finding.witness, finding.group, finding.code, finding.clock_ms) == (name(2), "9.1.0.0/24", REACHED, 1_000)
+    clock = iter((1_000, 1_700))
+    finding = await ask(answer(REACHED, "/ip4/9.9.9.9/tcp/7470"), 7470, lambda: next(clock))  # type: ignore[arg-type]
+    assert (finding.witness, finding.group, finding.code, finding.clock_ms) == (name(2), "9.1.0.0/24", REACHED, 3_800)
+
+
+@given(st.integers(-10**7, 10**7), st.integers(0, 9000), st.integers(0, 9000), st.integers(0, 9000))
+def test_a_late_message_is_not_a_wrong_clock(offset: int, there: int, took: int, back: int) -> None:
+    """offset: how far the witness's clock is ahead. Whatever the messages took, no more than that is said."""
+    begun = 10**9
+    asked = begun + there + offset
+    found = least_ahead(begun, asked, asked + took, begun + there + took + back)
+    assert 0 <= found <= offset or offset <= found <= 0
+    assert abs(offset) - abs(found) <= max(there, back)
+
+
+def test_a_clock_that_jumps_meanwhile_says_nothing() -> None:
+    assert least_ahead(1_000, 2_000, 9_000, 1_100) == 0
 
 
 @pytest.mark.parametrize("address", ["/ip4/9.9.9.9/tcp/22", "/ip4/224.0.0.1/tcp/7470", "/dns4/x.example/tcp/7470", "x"])
 async def test_an_answer_about_another_address_is_refused(address: str) -> None:
     """Else one witness could have us name any machine's address as ours."""
     with pytest.raises(RemoteProtocolError):
-        await ask(answer(REACHED, address), 7470, lambda: 4_000)  # type: ignore[arg-type]
+        await ask(answer(REACHED, address), 7470)  # type: ignore[arg-type]
