@@ -4,7 +4,7 @@ Law: every container carries the run's label, and only containers with it are st
 each one gets its cable from the fabric.
 
 A container begins without a network and waits until its cable is there; then it runs as root of itself, sees only the
-folders of its task, and has the limits of its group. One that ends stays until it is removed, so its exit is known.
+folders of its task, and has the limits of its group. What it prints goes to the task's log, which lies in one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from p2p.base.errors import ConfigError, Unavailable
-from p2p.base.files import write_file
 from testnet.fabric.fabric import Fabric
 from testnet.providers import images
 from testnet.providers.provider import EXEC_S, START_S, STOP_S, Task
@@ -32,7 +31,7 @@ LINKED = "/run/folkmoot-linked"  # a file that is there once the cable is
 # raising limits above the machine's own is refused in some places
 LIMITS = ("--ulimit", "nofile=10000:20000", "--ulimit", "nproc=4000:4000")
 SHARED_MEMORY = ("--shm-size", "1g")  # what vLLM's processes send each other; the default is 64 MiB
-_WAIT = f'until [ -e {LINKED} ]; do sleep 0.05; done; exec "$@"'
+_WAIT = f'until [ -e {LINKED} ]; do sleep 0.05; done; log=$1; shift; exec "$@" >> "$log" 2>&1'
 
 
 def engine() -> str:
@@ -101,7 +100,8 @@ class ContainerProvider:
               for word in ("--volume", f"{code / part}:{APP}/{part}:ro")),
             *(word for folder in task.folders for word in ("--volume", f"{folder}:{folder}")),
             *(word for name, value in task.env.items() for word in ("--env", f"{name}={value}")),
-            images.ENGINE if task.engine else images.PEER, "sh", "-c", _WAIT, "sh", "python3", "-m", *task.argv,
+            images.ENGINE if task.engine else images.PEER, "sh", "-c", _WAIT, "sh", str(task.log),
+            "python3", "-m", *task.argv,
         ]
         self._call(*command)
         self._started[task.name] = task
@@ -144,7 +144,6 @@ class ContainerProvider:
                 os.kill(pid, signal.SIGCONT)
                 os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
             self._wait(pid)
-        self._keep_log(task)
         self._call("rm", "--force", self.name(name), check=False)
 
     def _wait(self, pid: int) -> None:
@@ -155,14 +154,6 @@ class ContainerProvider:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
-
-    def _keep_log(self, task: Task) -> None:
-        """Add what the container printed to the task's log."""
-        done = subprocess.run([self._cli, "logs", self.name(task.name)], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=EXEC_S, check=False)
-        old = task.log.read_bytes() if task.log.exists() else b""
-        task.log.parent.mkdir(parents=True, exist_ok=True)
-        write_file(task.log, old + done.stdout, field="dir")
 
     def signal(self, name: str, sign: int) -> None:
         pid = self.pid(name)

@@ -22,7 +22,7 @@ class Task:
 
     name: str
     argv: tuple[str, ...]  # of `python -m`
-    log: Path  # what it prints goes to the end of this file
+    log: Path  # what it prints goes to the end of this file, which lies in one of the folders
     folders: tuple[Path, ...]  # that it reads and writes; it sees them under the same path
     env: Mapping[str, str] = field(default_factory=dict)
     linked: bool = False  # it has an address of the fabric

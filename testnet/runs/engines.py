@@ -56,7 +56,7 @@ def task_of(server: Server, folder: Path, logs: Path, model: Path | None, altere
     if server.engine == "simulated":
         scale = ("--scale", SIMULATED_SCALE) if server.attack else ()
         argv = ("testnet.simulated_engine", "--uds", socket, *scale)
-        return Task(server.name, argv, logs / f"{server.name}.log", (folder,))
+        return Task(server.name, argv, logs / f"{server.name}.log", (folder, logs))
     weights = altered or model
     assert weights is not None
     flags = attacks.get(server.attack).vllm_flags if server.attack else ()

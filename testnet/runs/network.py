@@ -52,6 +52,8 @@ class Network:
             altered = weights.prepare(kind, self.say, self.plan.model) if kind and self.plan.model else None
         task = engine_task(server, self.plan.sockets, self.plan.logs, self.plan.model, altered)
         task.log.parent.mkdir(exist_ok=True)
+        if task.log.exists():
+            task.log.rename(task.log.with_suffix(".before.log"))  # its line `ready` was of an earlier life
         socket_of(self.plan.sockets, server).unlink(missing_ok=True)
         self.provider.start(task)
         self.say(f"{name} loads" + (" (vLLM, about a minute)" if server.engine == "vllm" else ""))
@@ -61,7 +63,6 @@ class Network:
         deadline = time.monotonic() + ENGINE_S[server.engine]
         while not answers(self.plan, server):
             if self.provider.pid(server.name) is None:
-                self.provider.stop(server.name)  # a container's log is there when it has been removed
                 log = self.plan.logs / f"{server.name}.log"
                 raise Unavailable(f"{server.name} ended while it loaded: {tail(log)}", field="engine")
             if time.monotonic() > deadline:
@@ -106,7 +107,6 @@ class Network:
         """Raises Unavailable with the end of its log where one has ended."""
         for member in members:
             if self.provider.pid(member.name) is None:
-                self.provider.stop(member.name)  # a container's log is there when it has been removed
                 log = task_of(self.plan, member).log
                 raise Unavailable(f"{member.name} ended: {tail(log)}", field="peer")
 
@@ -167,12 +167,14 @@ def prepare_engine(plan: RunPlan, say: Callable[[str], None]) -> dict[str, str]:
 
 
 def answers(plan: RunPlan, server: Server) -> bool:
-    """Whether an ML node answers on its socket."""
+    """Whether an ML node is ready: vLLM says so once it is warm; the simulated one answers on its socket."""
     import httpx
 
-    path = socket_of(plan.sockets, server)
+    path, log = socket_of(plan.sockets, server), plan.logs / f"{server.name}.log"
     if not path.exists():
         return False
+    if server.engine == "vllm":
+        return any(line.startswith("ready ") for line in log.read_text(errors="replace").splitlines())
     try:
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=5.0) as client:
             return client.get("http://engine/health").status_code == 200

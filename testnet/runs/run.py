@@ -189,7 +189,6 @@ class Run:
         died = {}
         for name in sorted(meant - self.perturber.left - self.perturber.down):
             if self.provider.pid(name) is None:
-                self.provider.stop(name)  # a container's log is there when it has been removed
                 died[name] = tail(task_of(self.plan, next(m for m in self.plan.members if m.name == name)).log)
         gathering = Gathering(self.plan, running)
         answers = gathering.answers()
