@@ -25,14 +25,17 @@ from tests.sim.traffic import CLIENT, MODEL, submit
 from tests.sim.villains import VILLAINS
 from tests.sim.world import EPOCH_MS, Links, World
 
-KEYS = sorted((Key(digest(b"simulated peer", bytes([i]))) for i in range(MAX_PEERS)), key=lambda k: k.public)
+# a number in as few bytes as it needs: with more peers (tests/tools/scale) the first 256 keep their keys
+KEYS = sorted(
+    (Key(digest(b"simulated peer", i.to_bytes(1 + (i > 255), "big"))) for i in range(MAX_PEERS)), key=lambda k: k.public
+)
 QUIET_MS = 120_000  # simulated time to get going again after the network healed
 HEIGHTS_AFTER = 2
 # how votes travel, by Scenario.exchange. None: as by gossip, to everybody. "direct" is a peer's own; the others make
-# small sets behave as large ones do
+# small sets behave as large ones do, "streams" a large one as a small one
 PACES: dict[str, Pace | None] = {
     "gossip": None, "direct": Pace(), "relays": Pace(small=0), "one relay": Pace(small=0, relays=1, tick_ms=20),
-    "mesh": Pace(direct=0),
+    "mesh": Pace(direct=0), "streams": Pace(direct=10**6),
 }
 DRIFT_MS = 15  # what a clock gains or loses in a whole run
 # a block this far ahead of time, at most, keeps no right clock waiting longer than it waits

@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
 from p2p.base import vrf
-from p2p.base.codec import unpack
+from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, Key, signing_bytes, verify_raw
@@ -53,13 +54,20 @@ CALM = Timing(  # nothing but the three delays: timers far away, no repeats, the
 )
 
 
+class Cost(NamedTuple):
+    """What a height costs a simulated validator, in the mean of all."""
+
+    delays: float  # one-way delays to a decision; the median
+    cpu_ms: float
+    bytes: float  # sent
+    frames: float  # sent by streams, or through the mesh, where each goes straight to everybody
+    certificate: int  # bytes of the one that decided the last height
+
+
 class Meter(Run):
     """A simulated network with constant delays that notes when a height was proposed and decided, and what was sent."""
 
-    def measure(self, heights: int) -> tuple[float, float, float, float]:
-        """(median one-way delays to a decision, CPU ms per validator and height, bytes sent per validator and
-        height, frames of votes sent per validator and height).
-        """
+    def measure(self, heights: int) -> Cost:
         proposed: dict[int, int] = {}
         delays: list[float] = []
         sent = frames = 0
@@ -68,8 +76,9 @@ class Meter(Run):
             nonlocal sent
             message = wire.parse(say.data)
             if isinstance(message, SignedProposal):
-                sent += len(say.data) * len(peer.others)
                 proposed.setdefault(message.proposal.height, self.world.now)
+                if peer.exchange is None or peer.exchange.is_mesh():  # else `carried` counts it
+                    sent += len(say.data) * len(peer.others)
 
         def carried(peer: Peer, to: int, frame: bytes) -> None:
             nonlocal sent, frames
@@ -90,25 +99,30 @@ class Meter(Run):
         self.world.run(10**9, lambda: min(p.chain.height() for p in self.peers) >= 1 + heights, 10**9)
         count = len(self.peers)
         cpu = (time.process_time() - begun) / heights / count * 1000
+        last = self.peers[0].chain.last_commit()
+        assert last is not None
         for peer in self.peers:
             peer.stop()
-        return statistics.median(delays), cpu, sent / heights / count, frames / heights / count
+        return Cost(
+            statistics.median(delays), cpu, sent / heights / count, frames / heights / count, len(encode(last)),
+        )
 
 
-def _meter(job: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Run one Meter. It has a process of its own, so that no signature is remembered from before."""
-    count, heights = job
+def meter(count: int, heights: int, exchange: str = "direct") -> Cost:
+    """Run one Meter. It has a process of its own, so that no signature is remembered from before. exchange: how votes
+    travel (tests/sim/run.PACES)."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory(dir=DISK) as folder:
-        return Meter(Scenario(1, (1,) * count), Path(folder), None, memoise=False).measure(heights)
+        scenario = Scenario(1, (1,) * count, exchange=exchange)
+        return Meter(scenario, Path(folder), None, memoise=False).measure(heights)
 
 
-def repeat(action: Callable[[], object], times: int) -> float:
-    """Milliseconds that one `action` takes by the clock, over `times` of them."""
-    started = time.perf_counter()
+def repeat(action: Callable[[], object], times: int, clock: Callable[[], float] = time.process_time) -> float:
+    """Milliseconds of CPU that one `action` takes, over `times` of them. clock: instead of CPU time."""
+    started = clock()
     for _ in range(times):
         action()
-    return (time.perf_counter() - started) / times * 1000
+    return (clock() - started) / times * 1000
 
 
 class Raw:
@@ -130,7 +144,7 @@ class Raw:
             batch.put("meta", b"x", bytes(2000))
             store.commit(batch)
 
-        self.fsync = repeat(write, 50)
+        self.fsync = repeat(write, 50, time.perf_counter)
         store.close()
 
     def height(self, count: int) -> float:
@@ -151,11 +165,11 @@ def simulated(raw: Raw, sizes: tuple[int, ...], heights: int) -> None:
     )
     for count in sizes:
         with get_context("spawn").Pool(1) as pool:
-            delays, cpu, sent, frames = pool.apply(_meter, ((count, heights),))
+            cost = pool.apply(meter, (count, heights))
         bound, least = raw.height(count), 2 * (count - 1) * (32 + 64)
         print(
-            f"{count:5} {delays:8.2f} {3:6} {cpu:9.1f} {bound:14.1f} {cpu / bound:6.2f} {sent:10.0f} {least:9} "
-            f"{sent / least:6.2f} {frames:7.1f}", flush=True,
+            f"{count:5} {cost.delays:8.2f} {3:6} {cost.cpu_ms:9.1f} {bound:14.1f} {cost.cpu_ms / bound:6.2f} "
+            f"{cost.bytes:10.0f} {least:9} {cost.bytes / least:6.2f} {cost.frames:7.1f}", flush=True,
         )
     print(
         "  CPU and bytes: per validator and height. least: two votes of a key and a signature to every other validator"

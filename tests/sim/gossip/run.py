@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from p2p.gossipsub.params import Priority, TopicScoreParams, params_for
+from p2p.gossipsub.rpc import Message, Rpc
 from tests.sim.gossip.measure import DEADLINE_MS, Book, Reach
 from tests.sim.gossip.peer import GOOD, TOPIC, Peer
 from tests.sim.gossip.sybils import KINDS, Plan, invade, turn
+from tests.sim.gossip.wire_size import sizes_of
 from tests.sim.gossip.world import World
 
 PUBLISHERS = 0.1  # share of honest peers that publish, as in the paper
@@ -61,6 +63,8 @@ class Report:
     places: Places
     bytes_per_s: float  # that an honest peer sends
     message_share: float  # of these, in messages
+    sent: int  # messages that were published, from the beginning on
+    copies: float  # of a message that an honest peer sends, in the mean: as many as it gets where nothing is lost
 
 
 class _Run:
@@ -162,11 +166,13 @@ class _Run:
         self.places.honest_negative = sum(good) / max(1, len(good))
         sent = sum(peer.traffic.bytes for peer in self.peers)
         messages = sum(peer.traffic.message_bytes for peer in self.peers)
+        _, each = sizes_of(Rpc(messages=(Message(TOPIC, bytes(max(s.size, len(GOOD) + 8))),)))
         period = int(s.warm * 1000), int(s.end * 1000)
         return Report(
             s, len(self.sybils), self.book.reach(*period),
             self.book.reach(*period, of=range(s.peers - 1, s.peers)) if s.one_target else None, self.places,
             sent / len(self.peers) / self.world.now, messages / max(1, sent),
+            self.sent, messages / each / max(1, self.sent) / len(self.peers),
         )
 
 
