@@ -1,4 +1,4 @@
-"""Networks of real peers in network namespaces: some with public addresses, some behind NAT routers.
+"""Networks of real peers in the namespaces of a fabric: some with public addresses, some behind NAT routers.
 
 Law: like net_lab, and nothing of it stays: processes, namespaces, rules.
 
@@ -9,9 +9,12 @@ in a client's namespace; the test itself is in none.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +27,73 @@ from p2p.client.events import Accepted, Done
 from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
+from testnet.fabric.commands import inside
+from testnet.fabric.fabric import Fabric
 from testnet.generate import Plan, generate
-from testnet.namespaces import Machine
-from testnet.namespaces import Plan as Machines
-from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, wait_until
+from testnet.manifest.members import Member, members
+from testnet.manifest.reading import parse
+from testnet.processes import alive, fresh_directory, launch, read_state, start, stop, wait_until
 from tests.net_lab import Net, until
 from tests.verification import toy
 
 LISTEN = "/ip4/0.0.0.0/tcp/7470"
+
+
+MACHINES = """
+name = "nat"
+about = "Machines on the internet, and machines behind NAT."
+seconds = 1
+[[peers]]
+name = "public"
+role = "validator"
+count = {public}
+[[peers]]
+name = "hidden"
+role = "validator"
+count = {natted}
+nat = true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A namespace that a peer or a user can be in."""
+
+    namespace: str
+    address: str  # its own: private behind NAT
+    seen_as: str  # where others see it come from
+
+    def inside(self, *argv: str) -> list[str]:
+        """`python -m ARGV` in it."""
+        return inside(self.namespace, sys.executable, "-m", *argv)
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """Those of one fabric."""
+
+    public: list[Machine]
+    natted: list[Machine]
+
+
+@contextmanager
+def machines(public: int, natted: int) -> Iterator[Machines]:
+    """A fabric for the length of a block."""
+    everybody = members(parse(MACHINES.format(public=public, natted=natted)))
+    fabric = Fabric(f"nat{os.getpid()}", everybody, (), 1, emulated=False)
+
+    def machine(member: Member) -> Machine:
+        fabric.add(member.name)
+        return Machine(fabric.namespace(member.name), member.own_address, member.address)
+
+    try:
+        fabric.open()
+        yield Machines(
+            [machine(member) for member in everybody if not member.group.nat],
+            [machine(member) for member in everybody if member.group.nat],
+        )
+    finally:
+        fabric.close()
 
 
 class NatNet(Net):
@@ -48,15 +110,13 @@ class NatNet(Net):
         engine = directory / "ml.sock"
         start("ml", ["testnet.simulated_engine", "--uds", str(engine)], directory / "log" / "ml.log", directory)
         self.engine_url = f"unix:{engine}"
-        public = [machines.public_machine(number) for number in range(1, machines.public)]
-        natted = [machines.natted_machine(number) for number in range(machines.natted)]
-        self.where = public + natted[:hidden]
-        self.spare = natted[hidden:]
+        self.where = machines.public[1:] + machines.natted[:hidden]
+        self.spare = machines.natted[hidden:]
         self.settings = {**toy.files(), "listen": [LISTEN], **settings}
         self.folders = generate(Plan(directory, len(self.where), settings=tuple(self.settings.items()), **rules))
         self.urls = {folder.name: self.engine_url for folder in self.folders}
         until(engine.exists)
-        self.bootstrap = self._start_seed(machines.public_machine(0))
+        self.bootstrap = self._start_seed(machines.public[0])
         for number in range(len(self.folders)):
             self.start(number)
         for number in range(len(self.folders)):
@@ -65,12 +125,14 @@ class NatNet(Net):
     def _start_seed(self, machine: Machine) -> str:
         log, network = self.directory / "log" / "seed.log", self.genesis.network
         words = ["--listen", LISTEN, "--key", str(self.directory / "seed.key"), "--network", network]
-        start("seed", ["testnet.namespaces", machine.namespace, "bootstrap.seed", *words], log, self.directory)
+        launch("seed", machine.inside("bootstrap.seed", *words), log, self.directory)
         return str(until(lambda: [line.split()[1] for line in log.read_text().splitlines() if "ready " in line])[0])
 
     def start(self, number: int) -> None:
-        command = ("testnet.namespaces", self.where[number].namespace, "p2p", "serve")
-        start_peer(self.directory, self.folders[number], self.bootstrap, self.engine_url, command=command)
+        folder = self.folders[number]
+        words = ("--dir", str(folder), "--bootstrap", self.bootstrap, "--ml-node", self.engine_url)
+        command = self.where[number].inside("p2p", "serve", *words)
+        launch(folder.name, command, folder / "log" / "peer.log", self.directory)
 
     def wait(self, number: int, good: Any, what: str) -> dict[str, Any]:
         return wait_until(self.directory, self.folders[number], good, what)

@@ -2,7 +2,7 @@
 
 Law: pure; a command is a list of words for `ip` or `nft`. Deleting the namespaces removes everything.
 
-Each member has a network of its own, 10.REGION.NUMBER.0/24: itself .2, the router .1. The router has no way out of the
+Each member has a network of its own, 11.NUMBER.REGION.0/24: itself .2, the router .1. The router has no way out of the
 machine.
 """
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from testnet.manifest.model import Manifest, Peers
 
 PORT = 7470
-FIRST_NET = 64  # 10.64.0.0/16 is of members without a region, 10.65.0.0/16 of the first region, ...
+# Addresses that peers take for public ones, because they limit what one public network may take of them, and no others.
+# Nothing leaves the machine. Each member is in a /16 of its own, as hosts of different owners are.
+NET = 11
 HOME = ""  # the region of those that name none
 
 
@@ -33,7 +35,7 @@ class Member:
     @property
     def own_address(self) -> str:
         """What it can bind: behind NAT a private address."""
-        return f"192.168.{self.address.split('.')[2]}.2" if self.group.nat else self.address
+        return f"192.168.{self.address.split('.')[1]}.2" if self.group.nat else self.address
 
     @property
     def is_peer(self) -> bool:
@@ -59,7 +61,6 @@ def members(manifest: Manifest) -> tuple[Member, ...]:
     for group in groups:
         for number in range(1, group.count + 1):
             name = f"{group.name}{number}"
-            # a /24 each: peers limit what one network may take of them
-            address = f"10.{FIRST_NET + region_number(manifest, group.region)}.{len(found) + 1}.2"
+            address = f"{NET}.{len(found) + 1}.{region_number(manifest, group.region)}.2"
             found.append(Member(name, group, address))
     return tuple(found)

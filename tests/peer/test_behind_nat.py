@@ -16,11 +16,11 @@ from p2p.base.types import STANDS
 from p2p.gossip.relays.reachability import Verdict
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
-from testnet import namespaces
-from tests.nat_lab import LISTEN, NatNet
+from testnet.fabric.fabric import missing
+from tests.nat_lab import LISTEN, NatNet, machines
 from tests.net_lab import until
 
-pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(namespaces.why_not()), reason=namespaces.why_not())]
+pytestmark = [pytest.mark.network, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 EPOCH = 64
 SPRINT = SprintRules(blocks=10, open_blocks=8, samples=2, max_tokens=8, unit_tokens=5)
 GIFT = 400_000_000
@@ -30,9 +30,9 @@ PATIENCE_S = 900
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatNet]:
-    with namespaces.made(public=1 + len(PUBLIC), natted=len(HIDDEN) + 2) as machines:
+    with machines(public=1 + len(PUBLIC), natted=len(HIDDEN) + 2) as made_here:
         made = NatNet(
-            tmp_path_factory.mktemp("nat"), machines, len(HIDDEN), {"empty_block_interval_ms": 500},
+            tmp_path_factory.mktemp("nat"), made_here, len(HIDDEN), {"empty_block_interval_ms": 500},
             validation_window=8, epoch_blocks=EPOCH, sprint=SPRINT,
             checks=CheckRules(reveal_window=5, appeal_window=0),
         )

@@ -140,6 +140,6 @@ def test_a_partition_in_a_fabric_heals(tmp_path: Path) -> None:
     assert fabric.leftovers(entry), "it has its namespaces"
     assert run.ended() == 0, run.text()
     result = read_result(run.directory)
-    assert all(member.address.startswith("/ip4/10.64.") for member in result.members)
+    assert all(member.address.startswith("/ip4/11.") for member in result.members)
     assert [event.kind for event in result.events] == ["partition"]
     assert fabric.leftovers(entry) == []
