@@ -2,9 +2,9 @@
 
 Law: a peer learns by itself, within seconds of its first connection, whether and how others reach it.
 
-- OUT-1: connected peers are asked one after another, from different address groups first; the first one after
-  DIAL_BACK_FIRST_S. Once all answers that decide are there, one is asked again every DIAL_BACK_EVERY_S. Peers that we
-  dialled ourselves come first: whoever dials us must not become our witness by that.
+- OUT-1: connected peers are asked in turn, from different address groups first; the first one after DIAL_BACK_FIRST_S.
+  Once all answers that decide are there, the next one is asked every DIAL_BACK_EVERY_S. Where we dialled peers
+  ourselves only those are asked: whoever dials us must not become our witness by that.
 - OUT-2: peers on this machine are no witnesses, and a peer that listens nowhere asks nobody.
 - OUT-3: when what others should be told changes, all connected peers are greeted anew.
 """
@@ -66,6 +66,7 @@ class Asking:
         """places: those that this host gives as a relay."""
         self._net, self._places = net, places
         self._told: object = net.outside.told(trio.current_time())
+        self._asked: dict[str, float] = {}  # when each connected peer was asked
         self._said = ""  # the newest verdict in the log
 
     # -- witnesses
@@ -119,13 +120,17 @@ class Asking:
         return [one for one in rows if may_witness(scope_of(one.host), widest)]
 
     async def _ask_one(self) -> None:
-        net, fresh = self._net, self._fresh_groups()
-        ports = net.ports()
-        free = [one for one in self._candidates() if one.is_six in ports and (one.key in fresh or not fresh)]
+        net, ports = self._net, self._net.ports()
+        free = [one for one in self._candidates() if one.is_six in ports]
+        free = [one for one in free if one.is_dialled] or free
         if not free:
             return
-        chosen = [one for one in free if one.is_dialled] or free
-        one = random.choice(chosen)  # not security-relevant
+        now, witnessed = trio.current_time(), net.outside.reach.witnessed(trio.current_time())
+        # in turn by when each was asked, not by when it answered: one that never does would be asked for ever
+        self._asked = {peer: self._asked.get(peer, 0.0) for peer in net.connected()}
+        random.shuffle(free)  # not security-relevant
+        one = min(free, key=lambda one: (self._asked.get(one.peer, 0.0), one.key in witnessed))
+        self._asked[one.peer] = now
         try:
             stream = await net.open_raw(one.peer, protocol_name(dial_back.PROTOCOL))
             try:

@@ -50,6 +50,7 @@ class Net:
     def __init__(self, code: str = "timeout", known: Verdict | None = None) -> None:
         self.me, self.outside, self.code, self.status = ME, Outside(ME, known), code, Status.OK
         self.table: dict[str, Any] = {}
+        self.busy = set[str]()
         self.asked, self.reserved, self.told = list[tuple[float, str]](), list[tuple[float, str]](), list[str]()
 
     def add(self, number: int, direction: str = "outbound", host: str = "") -> str:
@@ -87,7 +88,8 @@ class Net:
             expires = round(time.time() + RESERVATION_S)
             return Stream(muxed, peer, encode_hop(Hop(HopType.STATUS, self.status, expires=expires)))
         self.asked.append((now, peer))
-        answer = Answer(VERSION, "answer", self.code, SEEN, clock_ms(), clock_ms())
+        code = "busy" if peer in self.busy else self.code
+        answer = Answer(VERSION, "answer", code, SEEN, clock_ms(), clock_ms())
         return Stream(muxed, peer, encode(answer))
 
     def verdict(self) -> Verdict:
@@ -115,6 +117,17 @@ async def test_three_witnesses_of_different_networks_are_asked_and_then_seldom(
     await net.run(4 * DIAL_BACK_EVERY_S)
     assert WITNESSES + 3 <= len(net.asked) <= WITNESSES + 5
     assert net.reserved == []
+
+
+async def test_a_witness_that_never_looks_does_not_silence_the_others(autojump_clock: trio.testing.MockClock) -> None:
+    """Else what the others said would be too old in the end, and the verdict, and with it the relays, be lost."""
+    net = Net("timeout")
+    net.busy.add(net.add(1))
+    for number in (2, 3):
+        net.add(number)
+    for _ in range(20):
+        await net.run(DIAL_BACK_EVERY_S)
+        assert net.verdict() is Verdict.CLOSED
 
 
 async def test_who_dialled_us_is_asked_only_where_we_dialled_nobody(autojump_clock: trio.testing.MockClock) -> None:
