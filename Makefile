@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | flame | big-block | chaos; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale flame big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos fuzz redteam bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -83,6 +83,9 @@ bench-ledger: .venv/.package
 
 bench-scale: .venv/.package
 	@$(V)/python -m tests.tools.bench_scale $(if $(SIZES),--sizes $(SIZES)) $(if $(LOAD),--load $(LOAD)) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH))
+
+scale: .venv/.package
+	@$(V)/python -m tests.tools.scale $(if $(ONLY),--only $(ONLY))
 
 .venv/.flame: .venv/.package
 	@echo "[setup] py-spy, which samples a process (3 MB)"
