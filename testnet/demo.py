@@ -22,7 +22,7 @@ from p2p.client.events import Accepted, Busy, Declined, Done, Token, Trying, Wai
 from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
-from testnet.providers import stop
+from testnet.processes import stop
 from testnet.up import Running, bring_up
 
 DEFAULT_PROMPT = "What is the capital of France?"

@@ -36,7 +36,7 @@ from p2p.verification import prompts as shipped
 from p2p.wire.answers.accounts import Notice
 from p2p.wire.answers.network import EarningsAnswer, EpochSumsRow, OwnSums
 from p2p.wire.answers.reading import read
-from testnet.providers import stop
+from testnet.processes import stop
 from testnet.up import Running, bring_up
 
 PEERS, CHEAT, JOINER = 5, 3, 4  # numbers from 0

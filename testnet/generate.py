@@ -35,6 +35,18 @@ SHORT_SPRINT = SprintRules(blocks=30, open_blocks=20, samples=3, max_tokens=32, 
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPlan:
+    """One peer of a network."""
+
+    name: str  # of its folder
+    weight: int = 10  # in the genesis file; 0: it may take requests, and neither votes nor is drawn
+    serves: bool = True  # a model
+    registered: bool = True  # False: it is not in the genesis file and may register later
+    cheat: str = ""  # name of its attack
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of its config.toml alone
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What network to make."""
 
@@ -52,9 +64,19 @@ class Plan:
     sprint: SprintRules = NO_SPRINT  # where weights come from; without one every peer keeps the weight it has here
     checks: CheckRules = DEFAULT_CHECKS
     # So many of the last peers are not in the genesis file and may register later. Then every peer's owner has money,
-    # to
-    # deposit as collateral.
+    # to deposit as collateral.
     joiners: int = 0
+    each: tuple[PeerPlan, ...] = ()  # the peers one by one, in place of peers, cheats, serving and joiners
+
+    def all(self) -> tuple[PeerPlan, ...]:
+        """The peers one by one."""
+        return self.each or tuple(
+            PeerPlan(
+                f"peer{i + 1}", serves=self.serving, registered=i < self.peers - self.joiners,
+                cheat=self.cheats.get(i, ""),
+            )
+            for i in range(self.peers)
+        )
 
 
 def generate(plan: Plan) -> list[Path]:
@@ -62,33 +84,34 @@ def generate(plan: Plan) -> list[Path]:
 
     Raises ConfigError for rules that do not fit together.
     """
-    directory = plan.directory
-    folders = [directory / f"peer{i + 1}" for i in range(plan.peers)]
+    directory, peers = plan.directory, plan.all()
+    folders = [directory / peer.name for peer in peers]
     keys = {folder: Key.generate() for folder in folders}
     owners = {folder: Key.generate() for folder in folders}
     client = Key.generate()
-    models = (DEFAULT_MODEL,) if plan.serving else ()
-    peers = tuple(
-        GenesisPeer(keys[f].public, owners[f].public, 10, models) for f in folders[: plan.peers - plan.joiners]
+    first = tuple(
+        GenesisPeer(keys[folder].public, owners[folder].public, peer.weight, (DEFAULT_MODEL,) if peer.serves else ())
+        for folder, peer in zip(folders, peers, strict=True) if peer.registered
     )
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
     # planted faults are paid by the planter's owner, collateral by the depositor
-    if plan.joiners or any(name == "plant_interval_ms" for name, _ in plan.settings):
+    if len(first) < len(peers) or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
     genesis = Genesis(
-        VERSION, plan.network, time.time_ns() // 1_000_000, peers, accounts, (_spec(plan.model_dir),),
+        VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts, (_spec(plan.model_dir),),
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
         sprint=plan.sprint,
     )
     check_genesis(genesis)
-    for index, folder in enumerate(folders):
+    for folder, peer in zip(folders, peers, strict=True):
         make_folder(folder)
         keys[folder].save(folder / "node.key")
         owners[folder].save(folder / "account.key")
         write_file(folder / "genesis.cbor", encode(genesis), field="dir")
-        write_file(folder / "config.toml", dump_toml(_config(plan)).encode(), field="dir")
-        friends = [keys[folders[i]].public.hex() for i in plan.cheats if i != index]
-        if lab := _lab(plan, index, friends):
+        write_file(folder / "config.toml", dump_toml({**_config(plan), **peer.settings}).encode(), field="dir")
+        friends = [keys[other].public.hex() for other, its in zip(folders, peers, strict=True)
+                   if its.cheat and other != folder]
+        if lab := _lab(plan, peer, friends):
             write_file(folder / LAB_FILE, dump_toml(lab).encode(), field="dir")
     make_folder(directory / "client")
     client.save(directory / "client" / "account.key")
@@ -101,17 +124,17 @@ def generate(plan: Plan) -> list[Path]:
 def _config(plan: Plan) -> dict[str, Any]:
     """The config.toml of every peer."""
     table: dict[str, Any] = {
-        "network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": plan.peers,
+        "network": plan.network, "listen": ["/ip4/127.0.0.1/tcp/0"], "expected_size": len(plan.all()),
     }
     table |= {"tokenizer": str(plan.model_dir)} if plan.model_dir else {}
     return table | {name: value for name, value in plan.settings if name not in LAB_SETTINGS}
 
 
-def _lab(plan: Plan, index: int, friends: list[str]) -> dict[str, Any]:
-    """The lab.toml of peer `index`; empty for an honest one. friends: node keys of the other cheats, hexadecimal."""
+def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
+    """The lab.toml of a peer; empty for an honest one. friends: node keys of the other cheats, hexadecimal."""
     lab: dict[str, Any] = {name: value for name, value in plan.settings if name in LAB_SETTINGS}
-    if index in plan.cheats:
-        lab["cheat"] = attacks.get(plan.cheats[index]).name
+    if peer.cheat:
+        lab["cheat"] = attacks.get(peer.cheat).name
         lab |= {"honest_ml_node": plan.honest_ml_node} if plan.honest_ml_node else {}
         lab |= {"cheat_friends": friends} if lab["cheat"] == COLLUDING else {}
     return lab

@@ -15,7 +15,7 @@ from p2p.base.keys import Key
 from p2p.lab import attacks
 from p2p.peer.control import call
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
-from testnet.providers import Say, fresh_directory, read_state, start_ml_node, stop, up
+from testnet.processes import Say, fresh_directory, read_state, start_ml_node, stop, up
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Networks for tests: real peers in real processes, with the fake ML node (tests/fake_vllm.py).
+"""Networks for tests: real peers in real processes, with the fake ML node (testnet/simulated_engine.py).
 
 Law: a network stops every process that it started.
 """
@@ -26,7 +26,7 @@ from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.verification import toy
 
 FINAL = ENDED
@@ -91,7 +91,7 @@ class Net:
 
     def engine(self, name: str, *flags: str) -> str:
         log = self.directory / "log" / f"{name}.log"
-        start(name, ["tests.fake_vllm", "--port", "0", *flags], log, self.directory)
+        start(name, ["testnet.simulated_engine", "--port", "0", *flags], log, self.directory)
         return str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
 
     @property

@@ -222,6 +222,26 @@ DHT_TIMEOUT_S: Final = 10.0
 EXCHANGE_FIRST_S: Final = 1.0  # between two greetings that ask a peer whom it knows; twice as long each time
 EXCHANGE_MAX_S: Final = 60.0
 
+# -- network: peers that can only dial out
+DIAL_BACK_FIRST_S: Final = 2.0  # before the first question whether we can be dialled; then twice as long each time
+DIAL_BACK_EVERY_S: Final = 600.0  # between two questions once the answers agree
+DIAL_BACK_VALID_S: Final = 3600.0  # for which an answer counts: the network may be another one since
+DIAL_BACK_S: Final = 5.0  # for a peer to dial us back
+DIAL_BACKS_AT_ONCE: Final = 4  # that we make for others
+WITNESSES: Final = 3  # answers that decide, from different address groups
+MAX_CIRCUIT_MESSAGE: Final = 4 * KIB  # one message of the circuit relay protocol, as its specification says
+RESERVATION_S: Final = 3600.0  # for which a relay keeps a place for a peer
+RESERVATION_LEAST_S: Final = 60.0  # a reservation is taken to last at least so long, whatever the relay's clock says
+RELAYS: Final = 2  # relays at which a peer that can only dial out has a place
+RELAY_PAUSE_S: Final = 5.0  # before a relay that refused is asked again; then twice as long each time
+RELAY_PAUSE_MAX_S: Final = 600.0
+CIRCUIT_S: Final = 3600.0  # one connection through a relay
+CIRCUIT_BYTES: Final = 256 * MIB  # of one connection through a relay, both directions together
+CIRCUIT_SETUP_S: Final = 8.0  # for the other side to accept one
+CIRCUITS_TO_PEER: Final = 16  # through one relay to one peer: as many as gossip's score allows from one group (P6)
+CIRCUITS_TO_PEER_FROM_GROUP: Final = 4  # of these from one address group, so one stranger cannot take them all
+MAX_CIRCUIT_TRIES: Final = 2  # relays tried in one dial
+
 # -- network: penalties
 BAN_POINTS: Final = 100  # penalty points that ban a peer
 BAN_S: Final = 60.0
@@ -246,6 +266,7 @@ MAX_LOG_TRACE: Final = 4 * KIB  # characters of a traceback
 MAX_LOG_TEXT: Final = 500  # characters of one value
 MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; further ones are only counted
 MAX_LOG_WORDS: Final = 512  # different words that are counted
+MIN_FREE_DISK: Final = 1024 * MIB  # that `folkmoot doctor` asks for
 STORE_LOOK_S: Final = 0.5  # between two looks at whether the store has failed
 TASK_PAUSE_FIRST_S: Final = 1.0  # before a task that failed starts again; then twice as long each time
 TASK_PAUSE_MAX_S: Final = 60.0
@@ -270,6 +291,7 @@ VISIT_ANSWER_S: Final = 0.5  # added for each answer that proved right
 AVOID_S: Final = 60.0  # for which a peer that gave false history is not asked, or one that was slow once
 SLOW_MAX_S: Final = 3600.0  # for which one that is slow again and again is not asked
 BODY_TIMEOUT_S: Final = 10.0  # for a proposer to give the transactions of its block
+MAX_CLOCK_APART_MS: Final = 1000  # between a peer and others, before `folkmoot doctor` complains
 STALE_TIP_S: Final = 60.0  # a peer whose newest block is older may be behind
 TRANSACTION_WAIT_S: Final = 90.0  # for an account transaction to be decided, unless the user says otherwise
 
@@ -292,7 +314,8 @@ _OUTGOING = "the newest gossip for a peer that does not read; then its connectio
 _CONNECTIONS = "peers that do not greet; then the youngest of the largest group" + _FOR_US
 _HANDSHAKES = "none: a socket waits for its turn, as long as it may be half open"
 
-# Amounts by resource. "handshakes", "requests", "work ms" (CPU) and "wanted bytes" are per second.
+# Amounts by resource. "handshakes", "requests", "work ms" (CPU), "wanted bytes", "relayed bytes" and "dial backs" are
+# per second. Of circuits the budgets are those of the peer that dials.
 BUDGETS: Final = {
     "unparsed bytes": Budget(MAX_UNREAD, 12 * MIB, 64 * MIB, _UNPARSED, PEER_FLOOR),
     "outgoing bytes": Budget(4 * MIB, 12 * MIB, 64 * MIB, _OUTGOING, PEER_FLOOR),
@@ -303,6 +326,10 @@ BUDGETS: Final = {
     "requests": Budget(200, 400, 2000, "the newest stream"),
     "work ms": Budget(200, 300, 600, "gossip and streams of peers that are above it"),
     "wanted bytes": Budget(2 * MIB, 4 * MIB, 8 * MIB, "the rest of an IWANT"),
+    "reservations": Budget(1, 8, 32, "the newest; the last quarter of the total is for validators"),
+    "circuits": Budget(8, 16, 64, "the newest; the last quarter of the total is for validators"),
+    "relayed bytes": Budget(MIB, 2 * MIB, 8 * MIB, "none: what is above it waits"),
+    "dial backs": Budget(1, 1, 2, "the newest question"),
 }
 
 # What must hold between them.
@@ -329,3 +356,5 @@ assert MAX_CONTROL_TOPICS + MAX_MESSAGE_IDS < MAX_RPC_ITEMS
 assert 3 * MAX_RPC_MESSAGES + MAX_MESSAGE_IDS + 7 * MAX_CONTROL_TOPICS + 52 * MAX_RPC_PRUNES + 8 < MAX_RPC_ITEMS
 assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S
+assert CIRCUITS_TO_PEER_FROM_GROUP < CIRCUITS_TO_PEER < BUDGETS["connections"].group
+assert RESERVATION_LEAST_S < RESERVATION_S

@@ -21,6 +21,7 @@ from p2p.cli import (
     ask,
     attack,
     calibrate,
+    doctor,
     earnings,
     governance,
     lab_peer,
@@ -38,8 +39,8 @@ INTERRUPTED = 130  # exit status on Ctrl-C
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
-    local, serve, lab_peer, ask, earnings, verify_inference, verify_header, prove, attack, calibrate, testnet, account,
-    governance, simulate,
+    local, doctor, serve, lab_peer, ask, earnings, verify_inference, verify_header, prove, attack, calibrate, testnet,
+    account, governance, simulate,
 )
 
 

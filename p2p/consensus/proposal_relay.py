@@ -68,19 +68,21 @@ class ProposalRelay:
 
     def hear(self, peer: str, data: bytes, now: int) -> tuple[bool, wire.Wire | None]:
         """A proposal came: whether it is news, and what the driver is to take. Its sender may have no stream from us
-        yet. Raises RemoteProtocolError."""
+        yet. One that is repeated is no news: else a proposer could keep us from asking others for what they have.
+        Raises RemoteProtocolError."""
         outcome, proposal, message = self._judge(peer, data)
         neighbour = self._neighbours.get(peer)
         if outcome is Outcome.REJECT:
             raise RemoteProtocolError("a proposal that is wrong for everybody", field="proposal", code="proposal")
         offer = self._offers.get(proposal) if proposal is not None else None
-        if offer is None and proposal is not None and outcome is Outcome.ACCEPT:
+        is_news = proposal is not None and offer is None and outcome is Outcome.ACCEPT
+        if is_news and proposal is not None:
             offer = Offer(proposal, data, straight=neighbour is not None and neighbour.key == proposal.proposer)
             self._keep(offer)
             self._relay(offer, now)
         if offer is not None and neighbour is not None:
             offer.known |= neighbour.bit
-        return outcome is Outcome.ACCEPT, message
+        return is_news, message
 
     def up(self, neighbour: Neighbour) -> None:
         """A neighbour has come: it gets a proposal of ours that the others had before."""

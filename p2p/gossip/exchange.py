@@ -23,7 +23,7 @@ import trio
 from p2p.base.limits import IGNORED_COSTS, MAX_PUBSUB_STREAMS_PER_PEER, SLICE_S
 from p2p.base.outcome import Outcome
 from p2p.gossip.connections.door import Door
-from p2p.gossip.connections.guards import LOST, Report, host_of, reset_quietly
+from p2p.gossip.connections.guards import LOST, Report, group_at, reset_quietly
 from p2p.gossip.neighbours import Neighbours
 from p2p.gossip.rpc_codec import decode
 from p2p.gossip.rpc_reader import RpcReader
@@ -96,7 +96,7 @@ class Exchange:
             await reset_quietly(stream)
 
     async def _read_all(self, stream: Any, peer: str) -> None:
-        intake = self._door.intake(stream.muxed_conn, host_of(stream.muxed_conn))
+        intake = self._door.intake(stream.muxed_conn, group_at(stream.muxed_conn))
         reader = RpcReader(stream, intake)
         while self._neighbours.listens(peer):
             raw = await reader.next()

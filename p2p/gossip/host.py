@@ -41,9 +41,16 @@ from p2p.gossip.connections.topics import PEERS_PROTOCOL, protocol_name, topic_n
 from p2p.gossip.discovery.book import Rank, bare_address
 from p2p.gossip.discovery.discovery import Discovery
 from p2p.gossip.discovery.keeping import Keeper
+from p2p.gossip.discovery.outside import Asking
 from p2p.gossip.discovery.words import DIALLING, alone, status
 from p2p.gossip.exchange import Exchange, Judge
 from p2p.gossip.neighbours import PROTOCOLS, Neighbours
+from p2p.gossip.relays import dial_back
+from p2p.gossip.relays.circuit import Accepting
+from p2p.gossip.relays.dial_back import DialBacks
+from p2p.gossip.relays.messages import HOP, STOP
+from p2p.gossip.relays.reachability import Verdict
+from p2p.gossip.relays.service import RelayService
 from p2p.gossipsub.params import Params, Priority, params_for
 from p2p.gossipsub.router import Router
 
@@ -76,13 +83,18 @@ class NetworkConfig:
     valued: Callable[[str], bool] = lambda peer: False  # peers (validators) whose connection never makes room
     partners: Callable[[], Collection[str]] = tuple  # peers that this one wants all connections to (SLOT-4)
     paid: frozenset[str] = frozenset()  # protocols whose work is paid for, so it is not charged to the CPU budget
+    relay: bool = True  # whether it carries others' connections while others can dial it
+    reachable: Verdict | None = None  # whether others can dial it; None: it asks them
 
 
 class Network:
     """An open network: publish messages, open streams, see who is connected."""
 
-    def __init__(self, config: NetworkConfig, exchange: Exchange, discovery: Discovery) -> None:
+    def __init__(
+        self, config: NetworkConfig, exchange: Exchange, discovery: Discovery, relaying: RelayService,
+    ) -> None:
         self._config = config
+        self._relaying = relaying
         self._exchange = exchange
         self._discovery = discovery
         self.peer_id = config.key.peer_id
@@ -97,7 +109,7 @@ class Network:
 
     def status(self) -> NetworkStatus:
         """For `folkmoot status` (README.md)."""
-        return status(self._discovery, self._exchange.status())
+        return status(self._discovery, self._exchange.status(), self._relaying)
 
     def connected(self) -> tuple[str, ...]:
         """Connected peers that have greeted with our network id."""
@@ -188,7 +200,9 @@ async def _opened(
     wanted = min(config.min_connections, MAX_CONNECTIONS)
     discovery = Discovery(host, dht, config.network, judge.scores, wanted, door, policy)
     discovery.bootstrap, discovery.partners = bootstrap, config.partners
-    keeper = Keeper(discovery, bootstrap, config.book)
+    discovery.outside.known = config.reachable
+    relaying = _relay(config, host, door, discovery, judge)
+    keeper = Keeper(discovery, bootstrap, config.book, Asking(discovery, relaying.places))
     guards.bound_handlers(host)
     for protocol in PROTOCOLS:
         host.set_stream_handler(protocol, exchange.serve)
@@ -202,7 +216,7 @@ async def _opened(
             nursery.start_soon(keeper.run)
             trio.lowlevel.add_instrument(judge.meter)
             try:
-                yield Network(config, exchange, discovery)
+                yield Network(config, exchange, discovery, relaying)
             finally:
                 trio.lowlevel.remove_instrument(judge.meter)
                 nursery.cancel_scope.cancel()
@@ -225,6 +239,24 @@ def _exchange(
     for short, handler in handlers.items():
         exchange.judges[topics[short]] = judge.validator(topics[short], handler)
     return exchange
+
+
+def _relay(config: NetworkConfig, host: Any, door: Door, discovery: Discovery, judge: _Judge) -> RelayService:
+    """What this host does for peers that can only dial out, and accepts of relays."""
+    outside, swarm = discovery.outside, host.get_network()
+
+    def is_open() -> bool:
+        return config.relay and outside.verdict(trio.current_time()) is Verdict.OPEN
+
+    service = RelayService(door, discovery.open_raw, discovery.addresses, is_open)
+    discovery.is_lodger = service.places.has
+    accepting = Accepting(swarm, lambda: outside.holding.places)
+    backs = DialBacks(swarm, door, discovery.policy)
+    for protocol, serve in (
+        (HOP, service.serve), (STOP, accepting.serve), (protocol_name(dial_back.PROTOCOL), backs.serve),
+    ):
+        host.set_stream_handler(protocol, judge.boundary(serve))
+    return service
 
 
 def _gossip_params(config: NetworkConfig, topics: Mapping[str, str]) -> Params:
@@ -294,7 +326,7 @@ class _Judge:
         """
 
         async def run(raw: Any) -> None:
-            intake = self._door.intake(raw.muxed_conn, guards.host_of(raw.muxed_conn))
+            intake = self._door.intake(raw.muxed_conn, guards.group_at(raw.muxed_conn))
             peer, task = str(raw.muxed_conn.peer_id), trio.lowlevel.current_task()
             stream = Stream(raw, peer, intake, ours=False, pace_s=lambda: self._door.pace_s(peer))
             self.meter.charge(task, peer, intake.group)

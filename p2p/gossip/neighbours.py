@@ -36,9 +36,9 @@ from p2p.base.limits import (
     STREAM_OPEN_TIMEOUT_S,
     UNREAD_S,
 )
-from p2p.gossip.connections.budget import group_of
+from p2p.gossip.connections.budget import relay_of
 from p2p.gossip.connections.door import Door
-from p2p.gossip.connections.guards import host_of, reset_quietly
+from p2p.gossip.connections.guards import group_at, host_of, reset_quietly
 from p2p.gossip.connections.reach import PUBLIC, scope_of
 from p2p.gossip.rpc_codec import encode, varint
 from p2p.gossipsub.router import Router
@@ -71,9 +71,10 @@ class _Link:
 
 
 def _link(peer: str, connection: Any) -> _Link:
-    host = host_of(connection.muxed_conn)
+    host, group = host_of(connection.muxed_conn), group_at(connection.muxed_conn)
     outbound = "OUTBOUND" in str(connection.direction).upper()
-    return _Link(peer, group_of(host), scope_of(host or "") == PUBLIC, outbound, connection)
+    in_public = scope_of(host or "") == PUBLIC or bool(relay_of(group))
+    return _Link(peer, group, in_public, outbound, connection)
 
 
 class Neighbours(INotifee):  # type: ignore[misc]  # the library publishes no types

@@ -69,6 +69,7 @@ class Messages:
                 self.useless += 1
                 continue
             topic.came_bytes += len(data)
+            topic.came += 1
             if len(data) > MAX_GOSSIP:
                 self._neighbours.rejected(one.name, topic.name, now)
                 continue

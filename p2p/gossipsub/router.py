@@ -253,6 +253,7 @@ class Router:
         neighbours = self._neighbours.by_name.values()
         return {
             "mesh": {name: len(topic.mesh) for name, topic in self._topics.items()},
+            "messages": {name: topic.came for name, topic in self._topics.items()},
             "bytes": {name: topic.came_bytes for name, topic in self._topics.items()},
             "neighbours": len(neighbours),
             "graylisted": [one.name for one in neighbours if one.score < self._params.thresholds.graylist],

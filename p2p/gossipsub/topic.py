@@ -16,7 +16,7 @@ from p2p.gossipsub.rpc import id_prefix
 class Topic:
     """One topic that this peer is on."""
 
-    __slots__ = ("_degree", "_rng", "came_bytes", "mesh", "name", "prefix", "priority", "receivers", "window")
+    __slots__ = ("_degree", "_rng", "came", "came_bytes", "mesh", "name", "prefix", "priority", "receivers", "window")
 
     def __init__(self, name: str, params: Params, rng: Lot) -> None:
         self._rng, self._degree = rng, params.degree
@@ -29,7 +29,8 @@ class Topic:
         self.window = score.mesh_message_deliveries_window if score and counts else -1.0
         self.mesh: dict[str, Neighbour] = {}
         self.receivers: list[Neighbour] | None = None
-        self.came_bytes = 0  # of messages, copies too, since it was joined
+        self.came = 0  # messages, copies too, since it was joined
+        self.came_bytes = 0  # of these
 
     def add(self, one: Neighbour) -> None:
         """It enters the mesh."""

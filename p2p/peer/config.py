@@ -41,6 +41,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Text = ""  # the name, or name@hash, of the network that genesis.cbor must be of; empty: any
     listen: tuple[Text, ...] = DEFAULT_LISTEN  # multiaddrs to bind
     bootstrap: tuple[Text, ...] = ()  # multiaddrs with /p2p/ID, dialled first
+    relay: bool = True  # it carries connections of peers that can only dial out, while others can dial it
     expected_size: Count = 4  # peers of the network, roughly; the number of connections follows from it
 
     # the model and the engine that runs it

@@ -247,7 +247,7 @@ class Node:
         return NetworkConfig(
             self.key, self.chain.genesis.network, c.listen, c.bootstrap, topics=TOPICS, expected_size=c.expected_size,
             book=c.directory / "peers", valued=self._valued.knows, partners=self._valued.partners,
-            paid=METERED_BY_QUOTA,
+            paid=METERED_BY_QUOTA, relay=c.relay,
         )
 
     @asynccontextmanager

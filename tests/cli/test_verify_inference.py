@@ -13,7 +13,7 @@ from p2p.client.inspection import Case
 from p2p.inference.local_engine import LoadedEngine
 from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
-from tests.fake_vllm import EOS, VOCAB
+from testnet.simulated_engine import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.test_executor import BEACON, DRAWN, PROMPT, executor, forward, request, served
 from tests.verification.toy import WORDS

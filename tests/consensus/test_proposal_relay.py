@@ -182,6 +182,19 @@ def test_what_is_no_news_is_neither_kept_nor_handed_on() -> None:
         one.hears(1)
 
 
+def test_a_repeat_is_no_news() -> None:
+    """Else a proposer that repeats keeps others from asking for what they lack, and where the only relay of their votes
+    keeps silent they wait for ever (seed 857239)."""
+    one = Alone()
+    one.hears(1)
+    due_ms = one.exchange._wants.due_ms
+    one.lab.now += PACE.want_ms // 2
+    one.hears(1)
+    assert one.exchange._wants.due_ms == due_ms
+    one.hears(2)
+    assert one.exchange._wants.due_ms != due_ms, "another one is"
+
+
 def test_few_are_kept_whatever_comes() -> None:
     one = Alone()
     for number in range(100):

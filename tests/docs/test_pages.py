@@ -14,7 +14,7 @@ import pytest
 from p2p.cli.main import parser
 
 ROOT = Path(__file__).parent.parent.parent
-SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git"}
+SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git", "node_modules"}
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts))
 GUIDES = [p for p in PAGES if p.parent == ROOT or p.is_relative_to(ROOT / "docs")]
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -89,7 +89,9 @@ def complaint(words: list[str]) -> str:
     options |= options_of(command)[0]
     if command.prog == "folkmoot" and not words[1].startswith(("-", "COMMAND")):
         return f"no command {words[1]}"
-    unknown = [word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in options]
+    unknown = [
+        word for word in words[1:] if word.startswith("--") and word.partition("=")[0] not in (*options, "--")
+    ]
     return f"{command.prog} has no {unknown}" if unknown else ""
 
 

@@ -1,12 +1,11 @@
 """Other libraries on our topics, in real processes: messages, GRAFT and PRUNE both ways.
 
-py-libp2p's pubsub (library_peer.py), and js-libp2p where Node.js is (node_js.py).
+py-libp2p's pubsub (library_peer.py), and js-libp2p where Node.js is (tests/interop).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.interop.node_js import PEER, program
+
 from .attacks import TOPIC
 from .lab import Peer, peers, seed, started
-from .node_js import installed, node
 
 pytestmark = pytest.mark.network
 BACKOFF_S = 3
@@ -27,13 +27,7 @@ MESSAGES = 20
 def command(kind: str) -> list[str]:
     if kind == "py-libp2p":
         return [sys.executable, str(Path(__file__).with_name("library_peer.py"))]
-    found = node()
-    if found is None:
-        pytest.skip("there is no Node.js of version 20 or newer: js-libp2p is not tested")
-    try:
-        return [found[0], str(installed(found[1]))]
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"npm could not install js-libp2p, which is not tested: {error}")
+    return program(PEER, "peer.ts")
 
 
 @asynccontextmanager
@@ -41,13 +35,13 @@ async def pair(kind: str, who_dials: str) -> AsyncIterator[tuple[Peer, Peer]]:
     """(ours, theirs), connected."""
     settings: dict[str, Any] = {"seed": seed("theirs").hex(), "topic": TOPIC, "backoff_s": BACKOFF_S}
     ours = {"seed": seed("ours").hex()}
-    program = command(kind)
+    their_program = command(kind)
     if who_dials == "they dial":
         async with peers(ours) as (our,):
-            async with started([*program, json.dumps({**settings, "dial": our.address})]) as (their,):
+            async with started([*their_program, json.dumps({**settings, "dial": our.address})]) as (their,):
                 yield our, their
     else:
-        async with started([*program, json.dumps(settings)]) as (their,):
+        async with started([*their_program, json.dumps(settings)]) as (their,):
             async with peers({**ours, "bootstrap": [their.address]}) as (our,):
                 yield our, their
 

@@ -13,7 +13,7 @@ from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.providers import read_state, start, start_peer, stop, wait_until
+from testnet.processes import read_state, start, start_peer, stop, wait_until
 from tests.net_lab import until
 
 pytestmark = pytest.mark.network

@@ -19,6 +19,9 @@ from p2p.gossip.connections.streams import Stream
 from p2p.gossip.connections.topics import topic_name
 from p2p.gossip.discovery import keeping
 from p2p.gossip.host import NetworkConfig, open_network
+from p2p.gossip.relays import service
+from p2p.gossip.relays.messages import Limit
+from p2p.gossip.relays.reachability import Verdict
 
 
 def emit(**words: Any) -> None:
@@ -63,6 +66,9 @@ async def peer(settings: dict[str, Any]) -> None:
         guards.MAX_CONNECTIONS = settings["inbound"]
     if "places" in settings:
         BUDGETS["connections"] = BUDGETS["connections"]._replace(total=settings["places"])
+    if "circuit" in settings:  # seconds and bytes that a circuit through this peer may take
+        service.OURS = Limit(*settings["circuit"])
+        service.CIRCUIT_S = settings["circuit"][0]
     config = NetworkConfig(
         Key(bytes.fromhex(settings["seed"])),
         settings.get("network", "lab"),
@@ -71,9 +77,12 @@ async def peer(settings: dict[str, Any]) -> None:
         expected_size=settings.get("size", 4),
         min_connections=settings.get("min", 4),
         book=Path(settings["book"]) if "book" in settings else None,
+        reachable=Verdict(settings["reachable"]) if "reachable" in settings else None,
     )
     handlers = {"echo": echo, "raises": raises, "keyerror": loses_key, "reads": reads}
     async with open_network(config, topic_handlers={"t": note, "boom": explode}, stream_handlers=handlers) as net:
+        if settings.get("deaf"):  # every socket is closed at once, as if a router had dropped it
+            net._discovery.host.get_network()._inbound_limiter = trio.CapacityLimiter(0)
         emit(ready=net.addresses()[0], peer=net.peer_id)
         buffer = b""
         source = trio.lowlevel.FdStream(os.dup(0))

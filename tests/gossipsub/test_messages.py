@@ -26,12 +26,13 @@ def test_msg_1_a_delivery_has_the_id_of_its_message() -> None:
     assert one.accepts("p", b"x") == message_id(TXS, b"x") == one.router.publish(TXS, b"x", one.now)
 
 
-def test_the_status_counts_the_bytes_of_each_topic_copies_too() -> None:
+def test_the_status_counts_messages_and_bytes_of_each_topic_copies_too() -> None:
     one = One()
     for name in ("p", "q"):
         one.peer(name)
         one.brings(name, b"x" * 300)
     assert one.router.status()["bytes"][TXS] == 600
+    assert one.router.status()["messages"][TXS] == 2
 
 
 def test_msg_2_other_topics_and_too_large_messages_are_not_delivered() -> None:

@@ -33,7 +33,7 @@ from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.text import TextStream, Vocabulary, text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Payload, Tokens, parse_frame
-from tests.fake_vllm import EOS, VOCAB
+from testnet.simulated_engine import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine
 from tests.peer.ready import ready
 from tests.peer.scenarios.test_stop import pipe

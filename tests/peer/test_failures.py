@@ -10,7 +10,7 @@ import pytest
 
 from p2p.client.draw_check import Known
 from p2p.client.events import Busy, Declined, Done, Event, Token
-from testnet.providers import stop
+from testnet.processes import stop
 from tests.net_lab import Net, only
 from tests.peer.scenarios.clients import tokens
 

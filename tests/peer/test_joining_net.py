@@ -18,7 +18,7 @@ from p2p.base.types import STANDS
 from p2p.client.events import Done
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
-from testnet.providers import start_peer
+from testnet.processes import start_peer
 from tests.net_lab import Net, only, until
 from tests.verification import toy
 

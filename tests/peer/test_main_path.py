@@ -19,7 +19,7 @@ from p2p.base.codec import unpack
 from p2p.base.genesis import CheckRules
 from p2p.consensus.light import LightBlock
 from p2p.peer.control import call
-from testnet.providers import stop
+from testnet.processes import stop
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network

@@ -31,7 +31,7 @@ from p2p.peer import ml_node as mlnode
 from p2p.peer.config import DEFAULT_MODEL, NodeConfig
 from p2p.peer.roles import Roles
 from p2p.verification.engine import Job
-from tests.fake_vllm import BAD, EOS, VOCAB, Handler, Toy, text_of
+from testnet.simulated_engine import BAD, EOS, VOCAB, Handler, Toy, text_of
 
 WANTED = Wanted(DEFAULT_MODEL, 2048, VOCAB, lambda tokens: "".join(map(text_of, tokens)))
 ENDS = frozenset({EOS})
@@ -163,7 +163,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def command(model: Path, name: str, where: Any, flags: Any) -> list[str]:
         del model, name, flags
         where = [word for word in where if word not in ("--host", "127.0.0.1")]
-        return [sys.executable, "-m", "tests.fake_vllm", "--dies", str(dies), *where]
+        return [sys.executable, "-m", "testnet.simulated_engine", "--dies", str(dies), *where]
 
     monkeypatch.setattr(server, "command", command)
     return dies
@@ -191,7 +191,7 @@ def child(log: Path) -> int:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"tests.fake_vllm" in words and any(os.fsencode(log) in word for word in words):
+        if b"testnet.simulated_engine" in words and any(os.fsencode(log) in word for word in words):
             return int(entry.name)
     return 0
 

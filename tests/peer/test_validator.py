@@ -40,7 +40,7 @@ from p2p.verification.duty import reveal_positions
 from p2p.verification.profile import Profile
 from p2p.verification.text import text_hash
 from p2p.wire.frames import Payload, PayloadWanted, pack_frame, parse_frame
-from tests.fake_vllm import Toy
+from testnet.simulated_engine import Toy
 from tests.peer.ready import ready
 from tests.verification import toy
 from tests.verification.toy import generate, rows

@@ -12,7 +12,7 @@ import pytest
 from p2p.base.limits import UPSTREAMS
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.providers import fresh_directory, start_peer, stop, up
+from testnet.processes import fresh_directory, start_peer, stop, up
 from tests.net_lab import until
 
 pytestmark = pytest.mark.network

@@ -22,7 +22,7 @@ from p2p.base.genesis import GenesisAccount
 from p2p.base.keys import Key
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.providers import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
 from tests.net_lab import until
 from tests.verification import toy
 
@@ -78,7 +78,7 @@ class Field:
             cheats={HONEST: self.cheat} if self.cheat else {},
         ))
         log = self.directory / "log" / "ml.log"
-        start("ml", ["tests.fake_vllm", "--port", "0"], log, self.directory)
+        start("ml", ["testnet.simulated_engine", "--port", "0"], log, self.directory)
         url = str(until(lambda: [x for x in log.read_text().split() if x.startswith("http")])[0])
         honest = self.folders[:HONEST]
         self._bootstrap = up(self.directory, honest, {folder.name: url for folder in honest}, lambda text: None)

@@ -52,12 +52,14 @@ class Checks:
     # by block: (whose, what it showed) of each right clock when the block's first proposal came to it, or was made by
     # it
     readings: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)
+    # what each right clock showed when its peer crashed: a proposal may be on disk then that nobody has heard
+    crashed: dict[bytes, list[int]] = field(default_factory=dict)
     slowest: int = CALM  # the longest stretch of a right peer so far (rule A)
 
     def watch(self, peer: Peer) -> None:
         """Attach to an honest peer."""
         peer.on_say, peer.on_committed, peer.on_restart = self._said, self._committed, self.restarted
-        peer.on_heard, peer.on_blame = self._heard, self._blamed
+        peer.on_heard, peer.on_blame, peer.on_crash = self._heard, self._blamed, self._crashed
 
     def _blamed(self, peer: Peer, source: int, why: str) -> None:
         """Only what is wrong for everybody is held against a sender, and nobody honest says that."""
@@ -69,6 +71,10 @@ class Checks:
         """A proposal may be judged later than it comes, when its height begins: at the pace of that moment."""
         if peer.key.public in self.right:
             self.slowest = max(self.slowest, peer.driver.pace.percent)
+
+    def _crashed(self, peer: Peer) -> None:
+        if peer.key.public in self.right:
+            self.crashed.setdefault(peer.key.public, []).append(peer.clock_ms())
 
     def _read(self, peer: Peer, signed: SignedProposal) -> None:
         self._keep_pace(peer)
@@ -148,6 +154,8 @@ class Checks:
         if not read and peer.key.public == header.proposer in self.right:
             # a quorum by itself: it decides in the very step in which it proposes, before anything has left it
             read = [(header.proposer, peer.clock_ms())]
+        # what it had proposed before a crash it must propose again, as it was dated then
+        read = [*read, *((header.proposer, ms) for ms in self.crashed.get(header.proposer, []))]
         shown = [ms for who, ms in read if not (forced and who == header.proposer)]
         if any(header.time_ms - timing.precision_ms <= ms <= header.time_ms + after_ms for ms in shown):
             return

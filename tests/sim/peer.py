@@ -112,6 +112,7 @@ class Peer:
         self.on_heard: Callable[[Peer, wire.Wire], None] = lambda peer, message: None
         self.on_restart: Callable[[Peer], None] = lambda peer: None
         self.on_blame: Callable[[Peer, int, str], None] = lambda peer, source, why: None
+        self.on_crash: Callable[[Peer], None] = lambda peer: None
         self.on_frame: Callable[[Peer, int, bytes], None] = lambda peer, to, data: None
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -173,6 +174,7 @@ class Peer:
         if not self.alive:
             return
         self.world.note(f"{self.number} {why}")
+        self.on_crash(self)
         self.stop()
         self.world.at(self.restart_ms(), self.start)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from p2p.peer.control import call
-from testnet.providers import alive, read_state, start_peer, stop
+from testnet.processes import alive, read_state, start_peer, stop
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network

@@ -20,7 +20,7 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.providers import read_state, start_peer, stop, up, wait_until
+from testnet.processes import read_state, start_peer, stop, up, wait_until
 
 HEAL_S = 90.0  # within this time after a round every height must have grown
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testnet.generate import Plan, generate
-from testnet.providers import stop
+from testnet.processes import stop
 from tests.tools.bench_scale import processes, start_all
 from tests.tools.flame_graph import draw
 

@@ -100,13 +100,15 @@ def test_a_venv_with_a_working_pip_is_kept(venv: Path) -> None:
     assert "3/3 done" in said
 
 
-def test_node_is_the_system_s_where_it_has_one(venv: Path, tmp_path: Path) -> None:
+def test_node_is_the_system_s_where_that_is_new_enough(venv: Path, tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     code, said = install(venv, "node", PATH=str(programs))
     assert (code, "2 packages installed" in said) == (0, True), said
-    for name in ("node", "npm"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
-    code, said = install(venv, "node", PATH=str(programs))
-    assert (code, "it is there" in said) == (0, True), said
+    versions = {"": False, "v20.20.2": False, "v22.17.1": False, "v22.18.0": True, "v24.1.0": True}
+    for version, enough in versions.items():
+        for name in ("node", "npm"):
+            (programs / name).write_text(f"#!/bin/sh\necho {version}\n")
+            (programs / name).chmod(0o755)
+        code, said = install(venv, "node", PATH=str(programs))
+        assert (code, "it is there" in said) == (0, enough), (version, said)

@@ -17,7 +17,7 @@ from p2p.verification.calibration import Facts, Resampler, fit_one_position, fit
 from p2p.verification.check import weigh
 from p2p.verification.profile import LIKELIERS, Noise, Profile, mixture, ratios
 from p2p.verification.statistics import CAP, CHOSEN, COLUMNS, DISTANCE, EXCESS, GAP, LEAD, answer_facts
-from tests.fake_vllm import Toy
+from testnet.simulated_engine import Toy
 from tests.verification.toy import PARAMS, SEED, Noisy, calibrated, claim, facts, generate, rows
 
 APARTS_NEAR = 3  # cells within 0.04 nats

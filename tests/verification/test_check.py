@@ -17,7 +17,7 @@ from p2p.base.types import FinishReason, FinishRecord, Params
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
-from tests.fake_vllm import EOS, VOCAB, Toy
+from testnet.simulated_engine import EOS, VOCAB, Toy
 from tests.verification.toy import (
     IID,
     PARAMS,

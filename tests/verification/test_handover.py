@@ -15,7 +15,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.artifact import Artifact
 from p2p.verification.streamed import chain_after, sign_streamed, wrong_handover
-from tests.fake_vllm import EOS, Toy
+from testnet.simulated_engine import EOS, Toy
 from tests.verification.toy import IID, PARAMS, SEED, SPEC, Noisy, calibrated, claim, generate, launder, rows
 
 FIRST, SECOND, STRANGER = (Key(bytes([i]) * 32) for i in (0x21, 0x22, 0x23))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from p2p.base.errors import ConfigError
 from p2p.verification.text import _BYTES, TextStream, Vocabulary, parse_vocabulary, text_hash
-from tests.fake_vllm import VOCAB, text_of
+from testnet.simulated_engine import VOCAB, text_of
 from tests.verification.toy import WORDS
 
 LETTERS = {byte: letter for letter, byte in _BYTES.items()}

@@ -11,6 +11,9 @@ Pure: the caller passes the time.
   127.0.0.0/8.
 - GROUP-2: a wide group is a /16 of IPv4 or a /32 of IPv6: what one operator usually has. Addresses of this machine and
   of private networks are in none.
+- GROUP-3: all who come through one relay are one group, of that relay and apart from the relay's own address group. So
+  whoever runs a relay, or hides behind one, gets what one more address group gets; and what strangers use up through a
+  relay, nobody else lacks. Inside that group the relay sees to shares (RELAY-3). The wide group is made likewise.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from p2p.gossip.connections.reach import NOWHERE, PUBLIC, scope_of
 from p2p.gossip.connections.status import BudgetRow
 
 THIS_MACHINE = ""  # in place of a group
+_BY = " by "  # between the address group of a relay and the relay
 _GROUP_BITS = {4: 24, 6: 56}  # prefix of a group by IP version: what one customer usually gets
 _WIDE_BITS = {4: 16, 6: 32}
 
@@ -47,10 +51,22 @@ def wide_group(host: str | None) -> str:
     return str(ip_network((address, _WIDE_BITS[address.version]), strict=False))
 
 
+def relayed_group(relay: str, host: str | None) -> str:
+    """GROUP-3: the group of whoever comes through peer `relay`, which is at `host`."""
+    return f"{group_of(host)}{_BY}{relay}"
+
+
+def relay_of(group: str) -> str:
+    """The relay through which a group comes; empty for a group of addresses."""
+    return group.partition(_BY)[2]
+
+
 @lru_cache(maxsize=MAX_SCORED_PEERS)
 def wide_of(group: str) -> str:
-    """The wide group that contains address group `group`."""
-    return wide_group(group.partition("/")[0])
+    """The wide group that contains address group `group`, or that of relays."""
+    addresses, by, _ = group.partition(_BY)
+    wide = wide_group(addresses.partition("/")[0])
+    return wide + by if wide else ""
 
 
 def _address(host: str | None) -> IPv4Address | IPv6Address | None:
@@ -171,6 +187,10 @@ class Flow:
         while len(self._buckets) > MAX_SCORED_PEERS:
             self._buckets.popitem(last=False)
 
+    def wait_s(self, peer: str, group: str, now: float, *, valued: bool = False) -> float:
+        """Seconds until nothing is owed by `peer`, by its group, and by all together."""
+        return max(max(0.0, -self._left(name, rate, now)) / rate for name, rate in self._names(peer, group, valued))
+
     def owed(self, peer: str, now: float) -> float:
         """What `peer` has spent beyond its own share."""
         return max(0.0, -self._left("p/" + peer, self.budget.peer, now))
@@ -212,6 +232,10 @@ class Budgets:
         self.handshakes = Flow(BUDGETS["handshakes"])
         self.requests = Flow(BUDGETS["requests"])
         self.work = Flow(BUDGETS["work ms"])
+        self.reservations = Ledger(BUDGETS["reservations"])
+        self.circuits = Ledger(BUDGETS["circuits"])
+        self.relayed = Flow(BUDGETS["relayed bytes"])
+        self.dial_backs = Flow(BUDGETS["dial backs"])
 
     def status(self) -> dict[str, BudgetRow]:
         """By resource."""
@@ -219,6 +243,8 @@ class Budgets:
             "unparsed bytes": self.unparsed.status(), "outgoing bytes": self.outgoing.status(),
             "half open": self.half_open.status(), "handshakes": self.handshakes.status(),
             "streams": self.streams.status(), "requests": self.requests.status(), "work ms": self.work.status(),
+            "reservations": self.reservations.status(), "circuits": self.circuits.status(),
+            "relayed bytes": self.relayed.status(), "dial backs": self.dial_backs.status(),
         }
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from p2p.base.limits import BUDGETS, GREETING_GRACE_S, HALF_OPEN_S, WIDE_PLACES
-from p2p.gossip.connections.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, group_of, wide_of
+from p2p.gossip.connections.budget import THIS_MACHINE, Budgets, Held, Ledger, first_to_go, wide_of
 from p2p.gossip.connections.partings import Partings, Why
 from p2p.gossip.connections.status import BudgetRow
 from p2p.machine.deadlines import move_on_after
@@ -126,16 +126,15 @@ class Door:
 
     @asynccontextmanager
     async def knock(
-        self, host: str | None, heard: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        self, host: str | None, group: str, heard: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> AsyncIterator[None]:
         """Holds a half-open place during the handshake of an inbound socket.
 
         Raises ConnectionAbortedError when that takes longer than HALF_OPEN_S, or when a newer socket gets the place.
         heard: waits for the socket's first byte; before that it takes no turn among the handshakes.
         """
-        group = group_of(host)
         number = next(self._names)
-        knock = _Knock(f"{number}" if group == THIS_MACHINE else str(host), group)
+        knock = _Knock(f"{number}" if group == THIS_MACHINE else host or group, group)
         while not self.budgets.half_open.take(knock.name, group):
             self._give_up(self._oldest(knock))
         self._knocks[str(number)] = knock
@@ -219,13 +218,13 @@ class Door:
         self.partings.say(peer, Why.UNREAD, "it does not read what waits for it")
         self.leaving.add(peer)
 
-    def intake(self, muxed: Any, host: str | None) -> Intake:
+    def intake(self, muxed: Any, group: str) -> Intake:
         """The intake of a connection; made where there is none."""
         found = self._intakes.get(id(muxed))
         if found is None:
             peer = str(muxed.peer_id)
             found = self._intakes[id(muxed)] = Intake(
-                self.budgets.unparsed, muxed, peer, group_of(host), lambda: self.wants(peer),
+                self.budgets.unparsed, muxed, peer, group, lambda: self.wants(peer),
             )
             found.overrun = lambda: self.partings.say(peer, Why.UNREAD, "it sends more than anybody reads")
         return found

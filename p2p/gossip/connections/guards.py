@@ -55,6 +55,7 @@ from p2p.machine.deadlines import fail_after, strain
 VERSION: Final = "0.8.1"
 _MARK: Final = "_folkmoot_guarded"
 _READ: Final = "_folkmoot_read_ahead"
+RELAYED: Final = "_folkmoot_relayed"  # attribute of a relayed connection with its group (GROUP-3)
 _AHEAD: Final = 16 * KIB  # bytes
 log = logging.getLogger(__name__)
 
@@ -112,11 +113,12 @@ def _release_inbound_slots() -> None:
         if door is None:
             muxed = await stock(self, raw_conn, address)
         else:
-            host = host_of(raw_conn)
-            async with door.knock(host, partial(_first_byte, raw_conn)):
+            group = group_at(raw_conn)
+            async with door.knock(host_of(raw_conn), group, partial(_first_byte, raw_conn)):
                 muxed = await stock(self, raw_conn, address)
-            door.intake(muxed, host).attach(door.charge)
-            if not door.admit(str(muxed.peer_id), group_of(host)):
+            _pass_on_group(raw_conn, muxed)
+            door.intake(muxed, group).attach(door.charge)
+            if not door.admit(str(muxed.peer_id), group):
                 door.leaving.add(str(muxed.peer_id))  # it is told why before its connection ends
         closed = getattr(muxed, "event_closed", None)
         if closed is None:
@@ -129,9 +131,10 @@ def _release_inbound_slots() -> None:
         connection = await stock_out(self, raw_conn, peer_id, pre_scope)
         door: Door | None = getattr(self, MARK, None)
         if door is not None:
-            host = host_of(raw_conn)
-            door.intake(connection.muxed_conn, host).attach(door.charge)
-            if not door.admit(str(peer_id), group_of(host)):
+            group = group_at(raw_conn)
+            _pass_on_group(raw_conn, connection.muxed_conn)
+            door.intake(connection.muxed_conn, group).attach(door.charge)
+            if not door.admit(str(peer_id), group):
                 await end_connection(self, peer_id)
                 raise SwarmException(NO_ROOM)
         return connection
@@ -241,9 +244,22 @@ def own_socket(sock: Any) -> None:
 
 
 def host_of(connection: Any) -> str | None:
-    """The IP address at the other end, or None. An IPv4 address mapped into IPv6 is returned as IPv4."""
+    """The IP address at the other end; None for a relayed connection. An IPv4 address mapped into IPv6 is returned as
+    IPv4."""
     remote = getattr(connection, "get_remote_address", lambda: None)()
     return str(remote[0]).partition("%")[0].removeprefix("::ffff:") if remote else None
+
+
+def group_at(connection: Any) -> str:
+    """The address group at the other end of a raw or multiplexed connection."""
+    relayed: str | None = getattr(connection, RELAYED, None)
+    return group_of(host_of(connection)) if relayed is None else relayed
+
+
+def _pass_on_group(raw_conn: Any, muxed: Any) -> None:
+    relayed = getattr(raw_conn, RELAYED, None)
+    if relayed is not None:
+        setattr(muxed, RELAYED, relayed)
 
 
 def host_of_peer(host: Any, peer: str) -> str | None:
@@ -276,7 +292,7 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
 
     async def guarded(stream: Any) -> None:
         peer, now = str(stream.muxed_conn.peer_id), trio.current_time()
-        group = group_of(host_of(stream.muxed_conn))
+        group = group_at(stream.muxed_conn)
         valued = door.valued(peer)
         too_many = not budgets.requests.allows(peer, group, now, valued=valued)
         owes = too_many or not budgets.work.allows(peer, group, now, valued=valued)

@@ -8,6 +8,7 @@ into our own machine or our private network.
   peer that is connected over this machine, or over the same private network. The DHT's addresses come from nobody in
   particular: one of a private network is dialled only while all connections, apart from those over this machine, are in
   that network; one of this machine only while all connections are over this machine.
+  Of an address that leads through a relay, all of this holds for the relay's own.
 - REACH-3: what the user named (--bootstrap, --peer, our own address book) is dialled, whatever it is.
 """
 
@@ -37,6 +38,7 @@ _MAX_PORT = 65535
 _DISCARD_PORT = 9  # RFC 863; nothing is sent to it
 _PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")))
 _TCP = re.compile(r"/(?P<kind>ip4|ip6|dns|dns4|dns6)/(?P<host>[0-9a-zA-Z.:-]{1,120})/tcp/(?P<port>\d{1,5})\Z")
+_CIRCUIT = re.compile(r"(?P<at>/.+)/p2p/(?P<relay>[1-9A-HJ-NP-Za-km-z]{20,80})/p2p-circuit\Z")
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
@@ -58,16 +60,33 @@ def scope_of(host: str) -> str:
     return PUBLIC if address.is_global else NOWHERE
 
 
+def relay_in(address: str) -> tuple[str, str] | None:
+    """(relay, the relay's own address) of an address without its last /p2p/ID; None for one that leads through none."""
+    found = _CIRCUIT.match(address)
+    return (found["relay"], found["at"]) if found else None
+
+
+def _first_hop(address: str) -> re.Match[str] | None:
+    through = relay_in(address)
+    return _TCP.match(through[1] if through else address)
+
+
+def family_and_port(address: str) -> tuple[bool, int]:
+    """(whether it is IPv6, its port) of a bound multiaddr; port 0 for what is none."""
+    found = _TCP.match(address.partition("/p2p/")[0])
+    return (found["kind"] == "ip6", int(found["port"])) if found else (False, 0)
+
+
 def scope_at(address: str) -> str:
     """The scope of a TCP multiaddr; NOWHERE for one with a name."""
-    found = _TCP.match(address)
+    found = _first_hop(address)
     return scope_of(found["host"]) if found else NOWHERE
 
 
 def may_name(address: str, source: str | None) -> bool:
     """REACH-1, REACH-2: whether a peer whose connection's other end is host `source` may name `address` (without
     /p2p/ID)."""
-    found = _TCP.match(address)
+    found = _first_hop(address)
     if found is None:
         return False
     scope, near = scope_of(found["host"]), scope_of(source or "")

@@ -58,6 +58,32 @@ class Links(Struct, frozen=True):
     strain: float  # how much longer its own work takes than on time
 
 
+class PlaceRow(Struct, frozen=True):
+    """A place at a relay."""
+
+    relay: str
+    address: str  # what others dial
+    seconds: int  # left; it is renewed before
+
+
+class ReachStatus(Struct, frozen=True):
+    """How others reach a peer, and what it does as a relay. Numbers of circuits and bytes are since the start."""
+
+    verdict: str  # 'reachable', 'not reachable', 'unknown'
+    reason: str
+    witnesses: int  # whose answers decide
+    clock_ms: int | None  # how far others' clocks are ahead of this one at least; None: nobody said
+    places: tuple[PlaceRow, ...]
+    refused: str  # the newest reason why a relay gave no place
+    relayed: int  # of its own connections, that lead through a relay
+    relaying: bool  # it relays for others
+    lodgers: int  # peers that have a place here
+    circuits: int  # open now
+    circuits_made: int
+    carried_bytes: int
+    turned_away: dict[str, int]  # requests for places and circuits, by reason
+
+
 class NetworkStatus(Struct, frozen=True):
     """Of one host."""
 
@@ -70,3 +96,4 @@ class NetworkStatus(Struct, frozen=True):
     ended: dict[str, int]  # connections, by why they ended (partings.py)
     links: Links
     gossip: dict[str, Any]  # what the router holds and shed (gossipsub/router.py)
+    reach: ReachStatus | None = None

@@ -99,6 +99,20 @@ class Stream:
         assert frame is not None
         return frame
 
+    @property
+    def connection(self) -> Any:
+        """The library's connection below it."""
+        return self._raw.muxed_conn
+
+    def detach(self) -> tuple[bytes, Any]:
+        """From here on the stream carries bytes, not frames. Returns what was read ahead, and the library's stream,
+        which the caller ends."""
+        ahead = bytes(self._buffer)
+        self._buffer.clear()
+        self._release()
+        self._ended = True
+        return ahead, self._raw
+
     def paid(self) -> None:
         """What the handler does from here on is paid for, so it is not charged as the peer's CPU any more."""
         self.on_paid()

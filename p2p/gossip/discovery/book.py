@@ -19,6 +19,8 @@ Pure: the caller passes the time.
   FORGET_FAILURES, if they were not seen for FORGET_TOLD_S, or FORGET_REACHED_S where we had reached them ourselves.
 - BOOK-7: one wide address group (GROUP-2) has at most MAX_KNOWN_PER_GROUP entries that we did not reach ourselves, and
   its own oldest is dropped first.
+- BOOK-8: what a peer itself says of its relays replaces what was known of them. Of peers that failed as seldom, those
+  that can be reached by relays alone are dialled last.
 """
 
 from __future__ import annotations
@@ -49,12 +51,14 @@ from p2p.base.limits import (
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
 )
-from p2p.gossip.connections.budget import wide_group
+from p2p.gossip.connections.budget import relayed_group, wide_group, wide_of
 from p2p.gossip.connections.pace import share, shortened
+from p2p.gossip.connections.reach import relay_in
 
 _ADDRESS = re.compile(
     r"/(?:(?P<ip>ip4|ip6)/(?P<host>[0-9a-fA-F.:]{2,45})|dns[46]?/(?P<name>[A-Za-z0-9.-]{1,120}))"
-    r"/tcp/(?P<port>\d{1,5})(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]{20,80}))?\Z"
+    r"/tcp/(?P<port>\d{1,5})(?P<circuit>/p2p/(?P<relay>[1-9A-HJ-NP-Za-km-z]{20,80})/p2p-circuit)?"
+    r"(?:/p2p/(?P<peer>[1-9A-HJ-NP-Za-km-z]{20,80}))?\Z"
 )
 
 
@@ -79,6 +83,11 @@ class _Known:
     dialled: float = float("-inf")  # when the last failed dial ended; without failures, when the first may be made
     lost_until: float = 0.0  # until this time it is dialled even when there are enough connections
     heard: dict[str, str] = field(default_factory=dict)  # of hearsay: address -> the source that named it
+
+    @property
+    def is_relayed(self) -> bool:
+        """Whether every way to it leads through a relay."""
+        return all(relay_in(address) for address in self.addresses)
 
 
 class AddressBook:
@@ -126,7 +135,8 @@ class AddressBook:
                 entry.heard = _in_turns(news | entry.heard if entry.failures else entry.heard | news)
                 self._move(entry, tuple(entry.heard))
             return
-        self._move(entry, tuple(dict.fromkeys(fresh + entry.addresses))[:MAX_ADDRESSES_PER_PEER])
+        old = (a for a in entry.addresses if rank is Rank.REACHED or not relay_in(a))
+        self._move(entry, tuple(dict.fromkeys((*fresh, *old)))[:MAX_ADDRESSES_PER_PEER])
         entry.seen = max(entry.seen, now)
         self._raise(entry, rank)
         self._known.move_to_end(peer)
@@ -197,7 +207,9 @@ class AddressBook:
         known, taken = self._known, set(taken)
         free = (p for p in known if p not in excluded and p not in busy)
         due = [p for p in free if self.next_dial(p, now, company=company, needed=p in needed) <= now]
-        due.sort(key=lambda p: (p not in self.anchors, known[p].failures, -known[p].rank, known[p].turn))
+        due.sort(key=lambda p: (
+            p not in self.anchors, known[p].failures, known[p].is_relayed, -known[p].rank, known[p].turn,
+        ))
         queues: dict[bool, list[str]] = {True: [], False: []}
         running = Counter(self.rank(p) is Rank.REACHED for p in busy)
         for peer in due:
@@ -287,7 +299,9 @@ def _less(counts: Counter[str], name: str) -> None:
 def group_at(address: str) -> str:
     """The wide group (GROUP-2) of an address in the book; empty for one with a name."""
     found = _ADDRESS.match(address)
-    return wide_group(found["host"]) if found is not None and found["ip"] else ""
+    if found is None or not found["ip"]:
+        return ""
+    return wide_of(relayed_group("", found["host"])) if found["circuit"] else wide_group(found["host"])
 
 
 def _in_turns(heard: dict[str, str]) -> dict[str, str]:
@@ -300,9 +314,11 @@ def _in_turns(heard: dict[str, str]) -> dict[str, str]:
 
 
 def bare_address(raw: str, peer: str) -> str | None:
-    """`raw` without /p2p/ID, or None where it is not a TCP address that can be dialled for `peer`."""
+    """`raw` without its last /p2p/ID, or None where `peer` cannot be dialled so: by TCP, or by TCP to a relay."""
     found = _ADDRESS.match(raw)
     if found is None or not 0 < int(found["port"]) < 65536 or found["peer"] not in (None, peer):
+        return None
+    if found["relay"] == peer:
         return None
     if found["ip"]:
         try:
@@ -311,7 +327,7 @@ def bare_address(raw: str, peer: str) -> str | None:
             return None
         if address.is_unspecified or address.is_multicast or (address.version == 4) != (found["ip"] == "ip4"):
             return None
-    return raw.split("/p2p/")[0]
+    return raw[: found.end("circuit" if found["circuit"] else "port")]
 
 
 def seen_addresses(claimed: Iterable[str], remote_host: str | None) -> tuple[str, ...]:

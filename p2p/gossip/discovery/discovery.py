@@ -19,7 +19,6 @@ from typing import Any
 
 import trio
 from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
@@ -27,25 +26,26 @@ from p2p.base.keys import NetworkId
 from p2p.base.limits import (
     BAN_S,
     DHT_TIMEOUT_S,
-    DIAL_TIMEOUT_S,
     HELLO_TIMEOUT_S,
     MAX_CHOSEN,
     MAX_HELLO,
     MAX_REFUSED_S,
     MAX_TROUBLES,
+    RESERVATION_S,
     STREAM_OPEN_TIMEOUT_S,
 )
 from p2p.gossip.connections import reach
-from p2p.gossip.connections.budget import Held, group_of
+from p2p.gossip.connections.budget import Held, relay_of
 from p2p.gossip.connections.door import Door
-from p2p.gossip.connections.failures import explain, own_key
-from p2p.gossip.connections.guards import drop_connection, host_of, host_of_peer
+from p2p.gossip.connections.failures import own_key
+from p2p.gossip.connections.guards import drop_connection, group_at, host_of_peer
 from p2p.gossip.connections.partings import Why
-from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, resolve, scope_at, scope_of
+from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, relay_in, scope_at, scope_of
 from p2p.gossip.connections.score import Scores, Twins
 from p2p.gossip.connections.streams import Stream
 from p2p.gossip.connections.topics import PEERS_PROTOCOL
 from p2p.gossip.discovery.book import AddressBook, Rank, bare_address, seen_addresses
+from p2p.gossip.discovery.dialling import Dialler
 from p2p.gossip.discovery.handshake import (
     Entry,
     Goodbye,
@@ -56,6 +56,7 @@ from p2p.gossip.discovery.handshake import (
     parse_opening,
     parse_reply,
 )
+from p2p.gossip.relays.outside import Outside
 from p2p.machine.deadlines import fail_after, move_on_after
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,10 @@ class Discovery:
         self._twins = Twins()
         self._dialling: Counter[str] = Counter()
         self.chosen: set[str] = set()  # connected, or being dialled, on purpose
-        door.chosen = lambda peer: peer in self.chosen or self.dear(peer)
+        self.outside = Outside(self.me)
+        self.dialler = Dialler(self)
+        self.is_lodger: Callable[[str], bool] = lambda peer: False  # whether we are its relay
+        door.chosen = self.wants
         door.connections = self.held
 
     # -- facts
@@ -116,26 +120,45 @@ class Discovery:
         """All connected peers."""
         return {str(peer) for peer in self.host.get_connected_peers()}
 
+    def connections(self, peer: str) -> list[Any]:
+        """The library's connections to a peer."""
+        return list(self.host.get_network().get_connections(ID.from_string(peer)))
+
     def bound(self) -> tuple[str, ...]:
         """The multiaddrs that this host listens on."""
         return reach.texts(self.host.get_addrs())
 
+    def ports(self) -> dict[bool, int]:
+        """By whether it is IPv6: the first port that this host listens on."""
+        return {family: port for family, port in map(reach.family_and_port, reversed(self.bound())) if port}
+
     def addresses(self) -> tuple[str, ...]:
         """Where others can dial us, with /p2p/ID."""
-        return reach.dialable(self.bound(), reach.interface_hosts())
+        own = reach.dialable(self.bound(), reach.interface_hosts())
+        return self.outside.to_name(own, trio.current_time())
 
     def held(self) -> list[Held]:
         """All connections, for the door."""
-        out, now = [], trio.current_time()
-        for peer, connections in list(self.host.get_network().connections.items()):
-            name = str(peer)
-            for one in connections:
-                dialled = "OUTBOUND" in str(one.direction).upper()
-                mine = dialled and name in self.chosen
-                group, since = group_of(host_of(one.muxed_conn)), self.since.get(name, now)
-                ours = mine or (dialled and self.door.valued(name))
-                out.append(Held(name, group, since, name in self.verified, mine or self.dear(name), ours))
+        out, now, table = [], trio.current_time(), self._table()
+        relays = {relay_of(group) for _, _, group in table} | set(self.dialler.through)
+        for name, one, group in table:
+            dialled = "OUTBOUND" in str(one.direction).upper()
+            mine = dialled and name in self.chosen
+            ours = mine or (dialled and self.door.valued(name))
+            stays = mine or name in relays or self.dear(name) or self.is_lodger(name)
+            out.append(Held(name, group, self.since.get(name, now), name in self.verified, stays, ours))
         return out
+
+    def _table(self) -> list[tuple[str, Any, str]]:
+        """(peer, connection, its address group) of each of the library's connections."""
+        table = list(self.host.get_network().connections.items())
+        return [(str(peer), one, group_at(one.muxed_conn)) for peer, found in table for one in found]
+
+    def wants(self, peer: str) -> bool:
+        """Whether we want a connection to `peer` ourselves; a relay too, while connections lead through it."""
+        if peer in self.chosen or peer in self.dialler.through or self.dear(peer):
+            return True
+        return any(relay_of(group) == peer for _, _, group in self._table())
 
     def candidates(self) -> int:
         """Peers of the book that may be dialled for a slot, now or later."""
@@ -143,9 +166,10 @@ class Discovery:
         return sum(peer not in out for peer, _, _, _ in self.book.entries())
 
     def dear(self, peer: str) -> bool:
-        """Whether it is a validator, or was named by the user: its connection stays, and is dialled again when it was
-        lost, whichever side dialled it first."""
-        return self.door.valued(peer) or any(peer == name for name, _ in self.bootstrap)
+        """Whether it is a validator, our relay, or was named by the user: its connection stays, and is dialled again
+        when it was lost, whichever side dialled it first."""
+        is_ours = peer in self.outside.holding.places or any(peer == name for name, _ in self.bootstrap)
+        return is_ours or self.door.valued(peer)
 
     def left_alone(self, now: float) -> set[str]:
         """Peers that are not dialled now: they told us so, or are of another network."""
@@ -173,7 +197,7 @@ class Discovery:
         self.chosen.update([peer] if fresh else ())
         try:
             if not linked:
-                await self._connect(peer, addresses)
+                await self.dialler.connect(peer, addresses)
             if peer not in self.verified:
                 await self.greet(peer)
         except FolkmootError as error:
@@ -193,27 +217,6 @@ class Discovery:
         """Keep in `chosen` only peers that are connected or being dialled."""
         self._dialling += Counter()
         self.chosen &= self.linked() | set(self._dialling)
-
-    async def _connect(self, peer: str, addresses: tuple[str, ...]) -> None:
-        target = ID.from_string(peer)
-        self.host.get_network().unblock_peer(target)  # the library refuses a dial for a minute after a failed one
-        try:
-            wanted: list[str] = []
-            failed = Unavailable("no address is known", field="peer", code="unknown_peer")
-            for address in addresses:
-                try:
-                    wanted += await resolve(address)
-                except Unavailable as error:
-                    failed = error
-            if not wanted:
-                raise failed
-            store = self.host.get_peerstore()
-            if target in store.peer_data_map:
-                store.clear_addrs(target)  # only `wanted` is dialled, not what others told the library
-            with self.policy.meaning(wanted), fail_after(DIAL_TIMEOUT_S):
-                await self.host.connect(PeerInfo(target, [Multiaddr(a) for a in wanted]))
-        except Exception as error:  # the library's dial raises many types; explain makes a sentence of each
-            raise explain(error, peer, addresses) from error
 
     async def disconnect(self, peer: str) -> None:
         """End the connection on our caller's wish; the peer is not dialled again as lost."""
@@ -291,8 +294,10 @@ class Discovery:
         self.verified.add(peer)
         self.mute.discard(peer)
         self.troubles.pop(peer, None)
-        claimed = (bare_address(raw, peer) or "" for raw in seen_addresses(addresses, remote))
-        self.book.learn(peer, [a for a in claimed if may_name(a, remote)], Rank.TOLD, now=now)
+        claimed = [bare_address(raw, peer) or "" for raw in seen_addresses(addresses, remote)]
+        named = [a for a in claimed if may_name(a, remote)]
+        self.book.learn(peer, named, Rank.TOLD, now=now)
+        self._show_in_dht(peer, [a for a in named if relay_in(a)])
         twin = self._twins.heard(peer, start, now)
         if twin:
             log.warning(
@@ -306,6 +311,13 @@ class Discovery:
         near = host_of_peer(self.host, source)
         bare = (bare_address(raw, peer) or "" for raw in addresses)
         self.book.learn(peer, [a for a in bare if may_name(a, near)], source=source)
+
+    def _show_in_dht(self, peer: str, ways: list[str]) -> None:
+        """Name `ways`, through its relays, where others search for `peer`: the library knows only what it listens
+        on."""
+        if ways:
+            made = [Multiaddr(f"{way}/p2p/{peer}") for way in ways]
+            self.host.get_peerstore().add_addrs(ID.from_string(peer), made, int(RESERVATION_S))
 
     def _say_twin(self, witness: str) -> None:
         if not self.twin:
@@ -351,7 +363,7 @@ class Discovery:
             raise Unavailable(
                 f"cannot open {protocol} to {peer}: {type(error).__name__}", field="stream", code="stream"
             ) from error
-        return Stream(raw, peer, self.door.intake(raw.muxed_conn, host_of(raw.muxed_conn)))
+        return Stream(raw, peer, self.door.intake(raw.muxed_conn, group_at(raw.muxed_conn)))
 
     async def find(self, peer: str) -> tuple[str, ...]:
         """Addresses of `peer` from our book. The DHT is asked where the book has none, or only hearsay that failed."""

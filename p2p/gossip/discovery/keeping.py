@@ -48,6 +48,7 @@ from p2p.gossip.discovery.book import Rank
 from p2p.gossip.discovery.discovery import Discovery
 from p2p.gossip.discovery.farewell import Farewells
 from p2p.gossip.discovery.finding import Finder
+from p2p.gossip.discovery.outside import Asking
 from p2p.machine.deadlines import own_time
 
 log = logging.getLogger(__name__)
@@ -60,10 +61,12 @@ class Keeper:
 
     def __init__(
         self, discovery: Discovery, bootstrap: tuple[tuple[str, str], ...], book_file: Path | None = None,
+        asking: Asking | None = None,
     ) -> None:
         """bootstrap: (peer, address) pairs that the user named. book_file: where known peers are saved; None:
-        nowhere."""
+        nowhere. asking: finds out how others reach this peer; None: nobody is asked."""
         self._net = discovery
+        self._asking = asking
         self._farewells = Farewells(discovery)
         self._finder = Finder(discovery)
         self._bootstrap = bootstrap
@@ -83,7 +86,8 @@ class Keeper:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._supervise, lambda: self.keep_connected(nursery))
-                for task in (self._finder.exchange, self._finder.search, self.keep_book):
+                asking = (self._asking.witnesses, self._asking.relays) if self._asking else ()
+                for task in (self._finder.exchange, self._finder.search, self.keep_book, *asking):
                     nursery.start_soon(self._supervise, task)
         finally:
             with trio.CancelScope(shield=True):

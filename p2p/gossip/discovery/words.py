@@ -9,8 +9,10 @@ from typing import Any
 
 import trio
 
-from p2p.gossip.connections.status import Ban, Links, NetworkStatus, TroubleRow
+from p2p.gossip.connections.budget import relay_of
+from p2p.gossip.connections.status import Ban, Links, NetworkStatus, PlaceRow, ReachStatus, TroubleRow
 from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.relays.service import RelayService
 from p2p.machine.deadlines import strain
 
 DIALLING = "dialling"  # in place of a reason why nobody is connected
@@ -31,8 +33,8 @@ def alone(net: Discovery) -> str:
     return DIALLING
 
 
-def status(net: Discovery, gossip: dict[str, Any]) -> NetworkStatus:
-    """For `folkmoot status`. gossip: what the router says of itself."""
+def status(net: Discovery, gossip: dict[str, Any], relaying: RelayService) -> NetworkStatus:
+    """For `folkmoot status`. gossip: what the router says of itself. relaying: what we do for others as a relay."""
     now = trio.current_time()
     troubles = [
         TroubleRow(peer, t.code, t.message, round(max(0.0, t.until - now)), t.by_them)
@@ -43,8 +45,31 @@ def status(net: Discovery, gossip: dict[str, Any]) -> NetworkStatus:
         net.door.status(), "" if net.connected() else alone(net),
         tuple(Ban(peer, round(left), why) for peer, (left, why) in bans),
         tuple(t for t in troubles if t.by_them), tuple(t for t in troubles if not t.by_them), net.twin,
-        net.door.partings.status(), links(net), gossip,
+        net.door.partings.status(), links(net), gossip, reached(net, relaying),
     )
+
+
+def reached(net: Discovery, relaying: RelayService) -> ReachStatus:
+    """How others reach this peer, and what it does as a relay."""
+    now, outside, places = trio.current_time(), net.outside, relaying.places
+    held = tuple(
+        PlaceRow(place.relay.peer, place.address, round(place.until - now))
+        for place in outside.holding.places.values()
+    )
+    return ReachStatus(
+        verdict=outside.verdict(now).value, reason=outside.reason(now) or _why_unknown(net),
+        witnesses=len(outside.reach.decisive(now)), clock_ms=outside.reach.clock_ms(now), places=held,
+        refused=outside.holding.why, relayed=sum(bool(relay_of(one.group)) for one in net.held()),
+        relaying=relaying.is_open(), lodgers=len(places.peers()),
+        circuits=relaying.circuits, circuits_made=places.made, carried_bytes=places.carried,
+        turned_away={status.name.lower(): count for status, count in places.refused.items()},
+    )
+
+
+def _why_unknown(net: Discovery) -> str:
+    if not net.bound():
+        return "it listens nowhere"
+    return "nobody who sees it from another machine has said so yet"
 
 
 def links(net: Discovery) -> Links:

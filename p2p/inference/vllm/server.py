@@ -158,17 +158,17 @@ class VllmProcess:
 
 @asynccontextmanager
 async def vllm_server(
-    model: Path, *, served_name: str, log: Path, port: int = 0, key: str = "", flags: Sequence[str] = (),
-    progress: Progress = lambda text: None,
+    model: Path, *, served_name: str, log: Path, port: int = 0, key: str = "", socket: Path | None = None,
+    flags: Sequence[str] = (), progress: Progress = lambda text: None,
 ) -> AsyncIterator[str]:
     """A vLLM for the block that follows: it is started and warmed up, its URL is yielded, it is restarted when it
     crashes, and stopped at the end. Raises Unavailable when it does not come up the first time.
 
-    port: listen there on loopback, with the API key `key`, instead of on a Unix socket. flags: of vLLM. progress:
-    gets lines for people."""
+    port: listen there on loopback, with the API key `key`, instead of on a Unix socket. socket: that socket's path,
+    in a folder that others keep; None: in a new folder. flags: of vLLM. progress: gets lines for people."""
     check_flags(flags)
     folder, lock = make_place()
-    place = folder / "socket"
+    place = socket or folder / "socket"
     where = ["--host", "127.0.0.1", "--port", str(port)] if port else ["--uds", str(place)]
     process = VllmProcess(command(model, served_name, where, flags), log, key)
     url = f"http://127.0.0.1:{port}" if port else f"unix:{place}"
@@ -323,8 +323,8 @@ async def _main(options: argparse.Namespace, flags: Sequence[str]) -> None:
 
             async def serve() -> None:
                 async with vllm_server(
-                    options.model, served_name=options.name, log=options.log, port=options.port, key=key, flags=flags,
-                    progress=say
+                    options.model, served_name=options.name, log=options.log, port=options.port, key=key,
+                    socket=options.socket, flags=flags, progress=say
                 ) as url:
                     print(f"ready {url}", flush=True)
                     await trio.sleep_forever()
@@ -342,6 +342,7 @@ def main() -> int:
     parser.add_argument(
         "--port", type=int, default=0, help="on loopback; without it: a Unix socket that only this user can use"
     )
+    parser.add_argument("--socket", type=Path, help="that socket's path (default: in a new folder)")
     parser.add_argument(
         "--key-file", type=Path, help="required with --port; made when it is missing; peers name it as ml_node_key"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from p2p.consensus.status import ConsensusStatus
-from p2p.gossip.connections.status import Ban, BudgetRow, Links, TroubleRow
+from p2p.gossip.connections.status import Ban, BudgetRow, Links, ReachStatus, TroubleRow
 from p2p.machine.status import FailedPart
 from p2p.wire.answers.fields import Amount, Height, Hex32, Name, Text, Word
 
@@ -56,6 +56,7 @@ class OwnerStatus(PublicStatus, frozen=True):
     ended: dict[str, int] = {}
     links: Links | None = None
     gossip: dict[str, Any] = {}
+    reach: ReachStatus | None = None
 
 
 class ConnectedPeer(Struct, frozen=True):

@@ -166,7 +166,7 @@ class Muxed:
 
 
 def arrive(door: Door, muxed: Muxed, host: str, size: int) -> None:
-    door.intake(muxed, host).arrive(size)
+    door.intake(muxed, group_of(host)).arrive(size)
     muxed.stream_buffers.setdefault(1, bytearray()).extend(bytes(size))
 
 
@@ -285,13 +285,13 @@ async def test_silent_sockets_make_room_and_never_shut_the_door(autojump_clock: 
 
     async def silent(host: str) -> None:
         try:
-            async with door.knock(host, trio.sleep_forever):
+            async with door.knock(host, group_of(host), trio.sleep_forever):
                 pytest.fail("a silent socket got a handshake")
         except ConnectionAbortedError:
             ended.append(host)
 
     async def honest(host: str) -> None:
-        async with door.knock(host):
+        async with door.knock(host, group_of(host)):
             await trio.sleep(0.1)
         passed.append(host)
 
@@ -316,7 +316,7 @@ async def test_handshakes_take_turns(autojump_clock: trio.testing.MockClock) -> 
 
     async def talk() -> None:
         try:
-            async with door.knock("127.0.0.1"):
+            async with door.knock("127.0.0.1", THIS_MACHINE):
                 turns.append(trio.current_time())
         except ConnectionAbortedError:
             return

@@ -85,7 +85,7 @@ async def test_only_a_silent_connection_is_pinged(
     """PULSE-1: before, each peer opened a stream to each other one every five seconds: two cores' work for 48 peers."""
     of_this_run().own._share = 1 - 1 / strain
     muxed = Muxed(answers=True)
-    intake = Door(Budgets()).intake(muxed, "10.0.0.1")
+    intake = Door(Budgets()).intake(muxed, "10.0.0.0/24")
     muxed.__dict__[MARK] = intake
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulse._ping_when_silent, muxed)
@@ -115,7 +115,7 @@ async def test_a_dead_connection_ends_and_the_reason_is_counted(
     for number in (1, 2, 3):
         host.add(number, "10.0.0.1", "inbound")
         net.verified.add(name(number))
-    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.1")
+    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.0/24")
     async with trio.open_nursery() as nursery:
         for tick in range(round(2 * (SILENT_S + 3))):
             talker.heard_at = trio.current_time()
@@ -176,7 +176,7 @@ async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_greete
         raise Unavailable("busy")
 
     monkeypatch.setattr(net, "greet", greet)
-    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.1")
+    keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.0/24")
     async with trio.open_nursery() as nursery:
         for _ in range(round(2 * (GREETING_GRACE_S + 3))):
             talker.heard_at = trio.current_time()

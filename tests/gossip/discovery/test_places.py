@@ -100,7 +100,7 @@ async def test_what_we_chose_stays_and_is_bounded(monkeypatch: pytest.MonkeyPatc
         host.add(int(addresses[0]), f"10.{int(addresses[0])}.0.1", "outbound")
         net.verified.add(peer)
 
-    monkeypatch.setattr(net, "_connect", connect)
+    monkeypatch.setattr(net.dialler, "connect", connect)
     for number in range(1, 2 * MAX_CHOSEN):
         await net.dial(name(number), (f"{number}",), chosen=True)
     assert net.chosen == {name(number) for number in range(1, MAX_CHOSEN + 1)}
@@ -122,7 +122,7 @@ async def test_one_dial_that_fails_counts_once(
     async def fail(peer: str, addresses: tuple[str, ...]) -> None:
         raise Unavailable("nobody", field="peer")
 
-    monkeypatch.setattr(net, "_connect", fail)
+    monkeypatch.setattr(net.dialler, "connect", fail)
     with pytest.raises(FolkmootError):
         await net.dial(name(1), ("/ip4/9.9.9.9/tcp/1",), chosen=True)
     assert net.book.failed(name(1))

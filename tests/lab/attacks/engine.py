@@ -1,4 +1,4 @@
-"""The toy model of tests/fake_vllm.py as an Engine in this process.
+"""The toy model of testnet/simulated_engine.py as an Engine in this process.
 
 FAKE: it proves what an attack says, and nothing about real weights.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from p2p.verification import tape
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
-from tests.fake_vllm import BYTE_BASE, EOS, VOCAB, Toy, text_of
+from testnet.simulated_engine import BYTE_BASE, EOS, VOCAB, Toy, text_of
 
 
 class ToyEngine:

@@ -18,7 +18,7 @@ from p2p.peer.job import prefix_steps
 from p2p.verification import check
 from p2p.verification.engine import Job, TokenStep
 from p2p.verification.statistics import LEAD, answer_facts
-from tests.fake_vllm import EOS
+from testnet.simulated_engine import EOS
 from tests.lab.attacks.engine import ToyEngine
 from tests.verification.toy import PROMPT, SEED, SPEC, calibrated, claim, rows
 

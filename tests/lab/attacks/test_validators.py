@@ -9,8 +9,10 @@ import pytest
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
+from p2p.base.limits import REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import Verdict
 from p2p.lab import attacks
+from p2p.lab.attacks.lazy_validator import Lazy
 from p2p.ledger.inferences.verdict_comparison import agree, mean_distance_milli
 from p2p.verification.duty import reveal_positions
 from tests.peer.test_validator import IID, KEY, FakeChain, FakeEngine, Lab, duty
@@ -57,6 +59,14 @@ async def test_who_does_not_run_the_model_is_well_formed_and_disagrees_with_who_
     assert all(len({token for token, _ in row.candidates}) == len(row.candidates) for row in verdict.numbers)
     assert agrees(verdict, right) is False
     assert agrees(await honest(), right) is True
+
+
+def test_invented_rows_are_full_also_where_two_draws_meet() -> None:
+    """Some 24 draws of 32768 ids: in two thousand rows many meet. A row that waited for another draw of the same seed
+    would wait for ever."""
+    lazy = SimpleNamespace(key=KEY)
+    rows = [Lazy._row(lazy, duty(), at) for at in range(2000)]  # type: ignore[arg-type]
+    assert {len(row) for row in rows} == {TOP_RANKS + REVEAL_RANKS * (duty().earlier + 1)}
 
 
 async def test_who_checks_with_cheaper_weights_agrees_but_never_to_the_bit() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from p2p.lab.measure.across import KINDS, table
 from p2p.lab.measure.store import Answer, Measured
 from p2p.verification.engine import TokenStep
-from tests.fake_vllm import Toy
+from testnet.simulated_engine import Toy
 from tests.verification.toy import PROMPT, SEED, Noisy, generate, rows
 
 THERE, HERE = "there", "here"

@@ -81,7 +81,8 @@ def suites(file: str) -> Iterator[tuple[str, ...]]:
         yield ANSWERS
     if file.startswith(G):
         yield GOSSIP
-    yield UNIT
+    room = str(Path("tests") / Path(file).parent.relative_to("p2p"))
+    yield tuple(sorted(UNIT, key=lambda test: not test.startswith(room)))  # those of the file's room first
 
 
 def run(tree: Path, *argv: str) -> subprocess.CompletedProcess[str]:

@@ -138,6 +138,8 @@ MUTANTS = (
            "if pool is None or now < neighbour.may_ask_ms:", "if pool is None:"),
     Mutant("votes: repeats put a question off", C + "vote_exchange.py",
            "        if news is not None:  # what others", "        if True:  # what others"),
+    Mutant("proposals: repeats put a question off", C + "proposal_relay.py",
+           "is_news = proposal is not None and offer is None and outcome", "is_news = outcome"),
     Mutant("votes: news put a question off for ever", C + "vote_wants.py",
            "min(now, self._since_ms + (PUT_OFF - 1) * self._wait_ms)", "now"),
     Mutant("votes: a certificate said again goes to relays only", C + "vote_exchange.py",

@@ -1,13 +1,13 @@
-"""A FAKE ML node: the HTTP interface of vLLM over a toy language model.
+"""A SIMULATED ML node: the HTTP interface of vLLM over a toy language model.
 
-Law: only for fast tests of the network; it proves nothing about vLLM.
+Law: only for test networks and fast tests; it proves nothing about vLLM.
 
 The toy model's logits are a hash of the last three tokens, so prefill and decode agree exactly; the tape is real.
 
-`python -m tests.fake_vllm --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`. Another --salt is another
-model; a --scale other than 1 stands for a cheaper model: other log-probabilities, the same candidates. --fail begins
-when a peer's selftest is over, or after --after answers. --bad names the fault that a peer's selftest must find. As
-with vLLM, the variable VLLM_API_KEY sets the key that requests need; --uds listens on a Unix socket.
+`python -m testnet.simulated_engine --port P [--salt N] [--fail 500|silent] [--delay-s S] [--scale S]`. Another --salt
+is another model; a --scale other than 1 stands for a cheaper model: other log-probabilities, the same candidates.
+--fail begins when a peer's selftest is over, or after --after answers. --bad names the fault that a peer's selftest
+must find. As with vLLM, the variable VLLM_API_KEY sets the key that requests need; --uds listens on a Unix socket.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Toy:
         logits[BYTE_BASE + 97 : BYTE_BASE + 123] += 3.0
         logits[EOS] += 0.5 if len(context) > 60 else -20.0
         logits *= self.scale
-        return logits - np.log(np.exp(logits).sum())
+        found: np.ndarray = logits - np.log(np.exp(logits).sum())
+        return found
 
 
 def text_of(token: int) -> str:
@@ -132,7 +133,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def score(self, body: dict[str, Any]) -> None:
-        prompt, rows = body["prompt"], [None]
+        prompt = body["prompt"]
+        rows: list[dict[int, Any] | None] = [None]
         for at in range(1, len(prompt)):
             row = self.toy.logprobs(prompt[:at])
             best = np.argsort(-row)[: body["prompt_logprobs"]]
@@ -193,7 +195,8 @@ class UnixServer(ThreadingHTTPServer):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
-        self.socket.bind(self.server_address)  # type: ignore[arg-type]
+        Path(str(self.server_address)).unlink(missing_ok=True)  # of one that was killed
+        self.socket.bind(self.server_address)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         return self.socket.accept()[0], ("local", 0)
@@ -216,7 +219,7 @@ def main() -> None:
     Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt, options.scale), options.fail, options.delay_s
     Handler.bad, Handler.after = options.bad, options.after
     if options.uds:
-        server: ThreadingHTTPServer = UnixServer(options.uds, Handler)  # type: ignore[arg-type]
+        server: ThreadingHTTPServer = UnixServer(options.uds, Handler)
     else:
         server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
         print(f"ready http://127.0.0.1:{server.server_port}", flush=True)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,21 @@ Say = Callable[[str], None]
 
 def start(name: str, argv: Sequence[str], log: Path, directory: Path) -> int:
     """Start `python -m ARGV` in a process group of its own and write it down under `name`. Returns its process id."""
+    return launch(name, [sys.executable, "-m", *argv], log, directory)
+
+
+def launch(
+    name: str, command: Sequence[str], log: Path, directory: Path, *, env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Start a command as `start` does. env: all of its environment; None: this process's."""
     make_folder(log.parent)
     with os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", *argv], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=env, cwd=cwd
         )
     state = read_state(directory)
-    state["processes"][name] = {"pid": child.pid, "argv": list(argv), "started": _started(child.pid)}
+    state["processes"][name] = {"pid": child.pid, "argv": list(command), "started": started(child.pid)}
     write_state(directory, state)
     return child.pid
 
@@ -51,7 +59,7 @@ def write_state(directory: Path, state: dict[str, Any]) -> None:
     write_file(directory / STATE, json.dumps(state, indent=1).encode(), field="dir")
 
 
-def _started(pid: int) -> str:
+def started(pid: int) -> str:
     """When a process started, as the kernel counts it: together with its id it names one process for ever."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]

@@ -1,0 +1,202 @@
+"""Asks others whether they can dial this peer, and keeps places at relays while they cannot.
+
+Law: a peer learns by itself, within seconds of its first connection, whether and how others reach it.
+
+- OUT-1: connected peers are asked one after another, from different address groups first; the first one after
+  DIAL_BACK_FIRST_S. Once all answers that decide are there, one is asked again every DIAL_BACK_EVERY_S. Peers that we
+  dialled ourselves come first: whoever dials us must not become our witness by that.
+- OUT-2: peers on this machine are no witnesses, and a peer that listens nowhere asks nobody.
+- OUT-3: when what others should be told changes, all connected peers are greeted anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import trio
+
+from p2p.base.errors import FolkmootError
+from p2p.base.limits import (
+    CIRCUIT_SETUP_S,
+    DIAL_BACK_EVERY_S,
+    DIAL_BACK_FIRST_S,
+    MAX_CIRCUIT_MESSAGE,
+    WITNESSES,
+)
+from p2p.gossip.connections.guards import group_at, host_of
+from p2p.gossip.connections.pace import Backoff
+from p2p.gossip.connections.reach import PUBLIC, scope_of
+from p2p.gossip.connections.topics import protocol_name
+from p2p.gossip.discovery.discovery import Discovery
+from p2p.gossip.relays import dial_back
+from p2p.gossip.relays.holding import Near
+from p2p.gossip.relays.messages import HOP, Hop, HopType, Status, decode_hop, encode_hop, said
+from p2p.gossip.relays.places import Places
+from p2p.gossip.relays.reachability import Verdict, may_witness
+from p2p.machine.deadlines import own_time
+
+log = logging.getLogger(__name__)
+_LOOK_S = 0.5  # between two looks at our relays
+_LOOK_AROUND_S = 1.0  # between two looks at who could be a witness
+
+
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """A connected peer that sees us from another machine."""
+
+    peer: str
+    host: str
+    key: str  # its address group, or itself
+    is_dialled: bool  # by us
+
+    @property
+    def is_six(self) -> bool:
+        """Whether it is connected over IPv6."""
+        return ":" in self.host
+
+
+class Asking:
+    """The questions of one host."""
+
+    def __init__(self, net: Discovery, places: Places) -> None:
+        """places: those that this host gives as a relay."""
+        self._net, self._places = net, places
+        self._told: object = net.outside.told(trio.current_time())
+        self._said = ""  # the newest verdict in the log
+
+    # -- witnesses
+
+    async def witnesses(self) -> None:
+        """OUT-1, for ever."""
+        wait = Backoff(DIAL_BACK_FIRST_S, DIAL_BACK_EVERY_S)
+        if self._net.outside.known is not None or not self._net.bound():
+            await trio.sleep_forever()
+        while True:
+            seen = self._state()
+            due = own_time() + self._pause_s(wait, seen)
+            while own_time() < due:
+                await trio.sleep(_LOOK_AROUND_S)
+                self._look_for_proof()
+                if (now_seen := self._state()) != seen:
+                    seen = now_seen
+                    due = min(due, own_time() + self._pause_s(wait, seen))
+            await self._ask_one()
+
+    def _state(self) -> tuple[Verdict, int, int]:
+        """What the next question depends on: the verdict, the answers that decide, and who could answer anew."""
+        now, reach = trio.current_time(), self._net.outside.reach
+        return reach.verdict(now), len(reach.decisive(now)), len(self._fresh_groups())
+
+    def _pause_s(self, wait: Backoff, seen: tuple[Verdict, int, int]) -> float:
+        verdict, decisive, fresh = seen
+        is_sure = verdict is not Verdict.UNKNOWN and (decisive >= WITNESSES or not fresh)
+        return DIAL_BACK_EVERY_S if is_sure else wait.next_s(seen)
+
+    def _look_for_proof(self) -> None:
+        """REACHED-5."""
+        if not self._net.linked():
+            self._net.outside.reach.forget()
+        elif any(not one.is_dialled for one in self._candidates()):
+            self._net.outside.reach.proved(trio.current_time())
+
+    def _fresh_groups(self) -> set[str]:
+        return {one.key for one in self._candidates()} - self._net.outside.reach.witnessed(trio.current_time())
+
+    def _candidates(self) -> list[_Witness]:
+        """Those who may be asked (OUT-2, REACHED-3)."""
+        net, rows = self._net, list[_Witness]()
+        for peer in net.connected():
+            for one in net.connections(peer)[:1]:
+                host = host_of(one.muxed_conn)
+                if host is not None:
+                    is_dialled = "OUTBOUND" in str(one.direction).upper()
+                    rows.append(_Witness(peer, host, group_at(one.muxed_conn) or peer, is_dialled))
+        widest = PUBLIC if any(scope_of(one.host) == PUBLIC for one in rows) else ""
+        return [one for one in rows if may_witness(scope_of(one.host), widest)]
+
+    async def _ask_one(self) -> None:
+        net, fresh = self._net, self._fresh_groups()
+        ports = net.ports()
+        free = [one for one in self._candidates() if one.is_six in ports and (one.key in fresh or not fresh)]
+        if not free:
+            return
+        chosen = [one for one in free if one.is_dialled] or free
+        one = random.choice(chosen)  # not security-relevant
+        try:
+            stream = await net.open_raw(one.peer, protocol_name(dial_back.PROTOCOL))
+            try:
+                finding = await dial_back.ask(stream, ports[one.is_six])
+            finally:
+                await stream.close()
+        except FolkmootError as error:
+            log.debug("no answer whether %s can dial us: %s", one.peer, error)
+            return
+        now = trio.current_time()
+        net.outside.reach.heard(finding)
+        verdict = net.outside.verdict(now)
+        if verdict != self._said:
+            self._said = verdict
+            level = logging.WARNING if verdict is Verdict.CLOSED else logging.INFO
+            log.log(level, "others find this peer %s: %s", verdict.value, net.outside.reason(now))
+
+    # -- relays
+
+    async def relays(self) -> None:
+        """HOLD-1 to HOLD-4, and OUT-3; for ever."""
+        net = self._net
+        while True:
+            await trio.sleep(_LOOK_S)
+            now, linked, holding = trio.current_time(), net.linked(), net.outside.holding
+            self._places.sweep(linked, now)
+            holding.look(linked, now)
+            verdict = net.outside.verdict(now)
+            if verdict is Verdict.CLOSED and net.bound():
+                relay = holding.to_ask(self._near(), now)
+                if relay is not None:
+                    await self._reserve(relay)
+            elif verdict is Verdict.OPEN:
+                holding.release()
+            if (told := net.outside.told(trio.current_time())) != self._told:
+                self._told = told
+                await self._tell()
+
+    def _near(self) -> Iterator[Near]:
+        """HOLD-3."""
+        for peer in self._net.connected():
+            for one in self._net.connections(peer):
+                remote = one.muxed_conn.get_remote_address()
+                if remote is not None and "OUTBOUND" in str(one.direction).upper():
+                    yield Near(peer, str(host_of(one.muxed_conn)), int(remote[1]))
+
+    async def _reserve(self, relay: Near) -> None:
+        net, holding = self._net, self._net.outside.holding
+        try:
+            stream = await net.open_raw(relay.peer, HOP)
+            try:
+                await stream.send(encode_hop(Hop(HopType.RESERVE)))
+                raw = await stream.receive(limit=MAX_CIRCUIT_MESSAGE, timeout_s=CIRCUIT_SETUP_S)
+                answer = decode_hop(raw)
+            finally:
+                await stream.close()
+        except FolkmootError as error:
+            holding.refused(relay.peer, trio.current_time(), error.message)
+            return
+        now = trio.current_time()
+        if answer.kind is HopType.STATUS and answer.status == Status.OK:
+            if relay.peer not in holding.places:
+                log.info("this peer can be reached through relay %s at %s", relay.peer, relay.address)
+            holding.granted(relay, answer.expires - time.time(), now)
+        else:
+            holding.refused(relay.peer, now, f"relay {relay.peer} gives no place: {said(answer.status)}")
+
+    async def _tell(self) -> None:
+        """OUT-3."""
+        for peer in self._net.connected():
+            try:
+                await self._net.greet(peer)
+            except FolkmootError as error:
+                log.debug("telling %s our addresses: %s", peer, error)

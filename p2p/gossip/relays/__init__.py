@@ -1,0 +1,1 @@
+"""p2p.gossip.relays: see README.md in this folder."""

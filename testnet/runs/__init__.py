@@ -1,0 +1,1 @@
+"""One run of a test network, from its manifest to its result."""

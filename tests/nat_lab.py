@@ -1,0 +1,147 @@
+"""Networks of real peers in network namespaces: some with public addresses, some behind NAT routers.
+
+Law: like net_lab, and nothing of it stays: processes, namespaces, rules.
+
+`python -m tests.nat_lab ADDRESS FOLDER NODE` asks the peer at ADDRESS one question whose draw puts NODE first. It runs
+in a client's namespace; the test itself is in none.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from p2p.base.genesis import load_genesis
+from p2p.base.toml_file import dump_toml
+from p2p.client.ask import ask
+from p2p.client.events import Accepted, Done
+from p2p.client.question import Endpoint, Overrides, Payer, Question
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
+from testnet.generate import Plan, generate
+from testnet.namespaces import Machine
+from testnet.namespaces import Plan as Machines
+from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, wait_until
+from tests.net_lab import Net, until
+from tests.verification import toy
+
+LISTEN = "/ip4/0.0.0.0/tcp/7470"
+
+
+class NatNet(Net):
+    """A bootstrap seed on the first public machine, then peers: the other public ones, and `hidden` ones behind NAT.
+
+    More machines behind NAT are for newcomers and clients. rules: as in Plan.
+    """
+
+    def __init__(
+        self, directory: Path, machines: Machines, hidden: int, settings: dict[str, Any], **rules: Any
+    ) -> None:
+        fresh_directory(directory)
+        self.directory, self.machines = directory, machines
+        engine = directory / "ml.sock"
+        start("ml", ["testnet.simulated_engine", "--uds", str(engine)], directory / "log" / "ml.log", directory)
+        self.engine_url = f"unix:{engine}"
+        public = [machines.public_machine(number) for number in range(1, machines.public)]
+        natted = [machines.natted_machine(number) for number in range(machines.natted)]
+        self.where = public + natted[:hidden]
+        self.spare = natted[hidden:]
+        self.settings = {**toy.files(), "listen": [LISTEN], **settings}
+        self.folders = generate(Plan(directory, len(self.where), settings=tuple(self.settings.items()), **rules))
+        self.urls = {folder.name: self.engine_url for folder in self.folders}
+        until(engine.exists)
+        self.bootstrap = self._start_seed(machines.public_machine(0))
+        for number in range(len(self.folders)):
+            self.start(number)
+        for number in range(len(self.folders)):
+            self.wait(number, lambda s: s["state"] == "ready", "ready")
+
+    def _start_seed(self, machine: Machine) -> str:
+        log, network = self.directory / "log" / "seed.log", self.genesis.network
+        words = ["--listen", LISTEN, "--key", str(self.directory / "seed.key"), "--network", network]
+        start("seed", ["testnet.namespaces", machine.namespace, "bootstrap.seed", *words], log, self.directory)
+        return str(until(lambda: [line.split()[1] for line in log.read_text().splitlines() if "ready " in line])[0])
+
+    def start(self, number: int) -> None:
+        command = ("testnet.namespaces", self.where[number].namespace, "p2p", "serve")
+        start_peer(self.directory, self.folders[number], self.bootstrap, self.engine_url, command=command)
+
+    def wait(self, number: int, good: Any, what: str) -> dict[str, Any]:
+        return wait_until(self.directory, self.folders[number], good, what)
+
+    def newcomer(self, machine: Machine) -> dict[str, Any]:
+        """init, copy the genesis, serve: on `machine`. Returns what init printed."""
+        folder = self.directory / "newcomer"
+        made = self.folkmoot(machine, "init", str(folder), "--network", "testnet", "--listen", LISTEN)
+        (folder / "genesis.cbor").write_bytes((self.folders[0] / "genesis.cbor").read_bytes())
+        own = {name: value for name, value in self.settings.items() if name != "listen"}
+        with (folder / "config.toml").open("a") as config:
+            config.write(dump_toml(own))
+        self.folders.append(folder)
+        self.where.append(machine)
+        self.start(len(self.folders) - 1)
+        self.wait(len(self.folders) - 1, lambda s: s["state"] == "ready", "ready")
+        return made
+
+    def folkmoot(self, machine: Machine, *words: str) -> dict[str, Any]:
+        """A command that a user types on `machine`."""
+        done = subprocess.run(
+            machine.inside("p2p", *words, "--json"), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    def ask_first(self, machine: Machine, number: int, of: str) -> dict[str, Any]:
+        """From `machine`, ask the peer at address `of` a question whose draw puts peer `number` first. Returns the
+        receipt's executor, inference and problems."""
+        words = [of, str(self.directory / "client"), self.node(number)]
+        for _ in range(10):
+            done = subprocess.run(
+                machine.inside("tests.nat_lab", *words), capture_output=True, text=True, timeout=300, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            found = json.loads(done.stdout)
+            if found["first"] == self.node(number):
+                return dict(found)
+        raise AssertionError("ten draws chose other peers")
+
+    def stop_peer(self, name: str) -> None:
+        stop(self.directory, [name])
+
+    def close(self) -> None:
+        entries = read_state(self.directory)["processes"]
+        stop(self.directory)
+        assert not any(map(alive, entries.values())), "a process is still running"
+
+    def reach(self, number: int) -> dict[str, Any]:
+        return dict(call(self.folders[number], {"op": "status"})["reach"])
+
+    def peer_id(self, number: int) -> str:
+        return str(call(self.folders[number], {"op": "status"})["peer_id"])
+
+    def connected(self, number: int) -> set[str]:
+        return {row["peer_id"] for row in call(self.folders[number], {"op": "peers"})["peers"]}
+
+
+async def _ask(address: str, folder: Path, node: str) -> dict[str, Any]:
+    to, payer = Endpoint(address, load_genesis(folder / "genesis.cbor")), Payer.load(folder)
+    question, found = Question(DEFAULT_MODEL, "hello", max_tokens=12), dict[str, Any]()
+    async with aclosing(ask(to, question, payer, Overrides(choose_executor=bytes.fromhex(node)))) as events:
+        async for event in events:
+            if isinstance(event, Accepted):
+                found["first"] = event.candidates[0].hex()
+            elif isinstance(event, Done):
+                receipt = event.receipt
+                found |= {"executor": receipt.executor.hex(), "problems": list(receipt.problems)}
+                found["id"] = receipt.inference_id.hex()
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(trio.run(_ask, sys.argv[1], Path(sys.argv[2]), sys.argv[3])))
