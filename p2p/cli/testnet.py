@@ -151,7 +151,8 @@ def _run(options: argparse.Namespace) -> int:
     from testnet.runs.choosing import chosen
     from testnet.runs.run import Run
 
-    signal.signal(signal.SIGTERM, _interrupt)  # so that everything is cleaned up as after Ctrl-C
+    for sign in (signal.SIGINT, signal.SIGTERM):  # a shell's background job is born deaf to SIGINT
+        signal.signal(sign, _interrupt)
     manifest, made = chosen(
         options.manifest, directory=options.dir, provider=options.provider, seed=options.seed,
         seconds=options.seconds, previous=options.previous, source=options.source,

@@ -19,7 +19,7 @@ from p2p.base.genesis import load_genesis
 from p2p.chain.account_transactions import AccountTransactions
 from p2p.chain.chain import Chain
 from p2p.chain.queries import PUBLIC_OPS, Queries
-from p2p.gossip.connections.status import Ban, BudgetRow, Links, TroubleRow
+from p2p.gossip.connections.status import Ban, BudgetRow, Links, ReachStatus, TroubleRow
 from p2p.machine.status import FailedPart
 from testnet.generate import Plan, generate
 from tests.wire.statuses import owner_status
@@ -42,6 +42,7 @@ SECRET: dict[str, Any] = {
     "failures": (FailedPart("records", 1, "KeyError", runs=True),), "budgets": {"streams": BudgetRow(used=1)},
     "banned": (Ban("peer", 7, "garbage"),), "refused_by": (TROUBLE,), "troubles": (TROUBLE,), "ended": {"lost": 1},
     "links": Links(*[1] * 12, strain=1.0), "gossip": {"delivered": 1},
+    "reach": ReachStatus("reachable", "why", 3, 1, (), "why", 1, True, 1, 1, 1, 1, {"places": 1}),
 }
 TOLD = (  # a stranger: a new field is named here too, or it is the owner's alone
     "peer_id", "node", "network", "state", "addresses", "connections", "base", "height", "registered", "app_hash",

@@ -25,7 +25,8 @@ async def test_it_dials_our_hidden_peer_and_sees_the_limits() -> None:
         address = (await ways(host))[0]
         async with started([*node, json.dumps({"listen": []})]) as (theirs,):
             said = await theirs.tell("echo", address=address, data="c0ffee")
-    assert (said["echoed"], said["peer"], said["seconds"]) == ("c0ffee", host.id, CIRCUIT_S)
+    assert (said["echoed"], said["peer"]) == ("c0ffee", host.id)
+    assert CIRCUIT_S - 600 < said["seconds"] <= CIRCUIT_S, "what is left of it"
     assert CIRCUIT_BYTES - 10_000 < said["bytes"] < CIRCUIT_BYTES, "what is left after the handshake"
 
 

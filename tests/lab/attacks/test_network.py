@@ -26,7 +26,7 @@ from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
 from tests.net_lab import Net, only
-from tests.verification.toy import calibrated, tokenizer_file
+from tests.verification.toy import calibrated, files
 
 pytestmark = pytest.mark.network
 OTHER, TEXT = 3, 4  # peers that serve other tokens, other text
@@ -81,7 +81,7 @@ def receipt_of(net: Net, agent: int, executor: int, file: Path) -> Receipt:
 
 
 def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
-    engine = ["--ml-node", net.urls[net.folders[1].name], "--tokenizer", str(tokenizer_file())]
+    engine = ["--ml-node", net.urls[net.folders[1].name], "--tokenizer", files()["tokenizer"]]
     argv = [sys.executable, "-m", "p2p", "verify", "--json", *more, *engine, "--profile", str(profile)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, done.stderr
