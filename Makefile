@@ -31,6 +31,10 @@ engine: .venv/.engine
 	@$(PYTHON) scripts/install.py node
 	@touch $@
 
+.venv/.network: .venv/.package
+	@scripts/network-tools.sh
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -38,7 +42,7 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check .venv/.node
+test: check .venv/.node .venv/.network
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -25,15 +26,28 @@ from testnet.manifest.model import Link
 
 TOOLS = ("ip", "nft", "nsenter", "sysctl")
 COMMAND_S = 30.0  # limit for one command
+TUN = Path("/dev/net/tun")
 NAMESPACES = Path("/run/netns")
 
 
+@cache
 def missing() -> str:
-    """Why no fabric can be made here; empty: it can."""
+    """Why no fabric can be made here; empty: it can. It tries."""
     if os.geteuid() != 0:
         return "addresses of their own need root"
     lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
-    return f"missing: {', '.join(lacking)} (Debian: iproute2, nftables, util-linux, procps)" if lacking else ""
+    if lacking:
+        return f"missing: {', '.join(lacking)} (Debian: iproute2, nftables, util-linux, procps)"
+    if not TUN.exists():
+        return f"{TUN} is missing"
+    run = f"probe{os.getpid()}"
+    try:
+        execute(commands.make_router(run))
+    except Unavailable as error:
+        return error.message
+    finally:
+        remove(run)
+    return ""
 
 
 def execute(made: Sequence[Command], *, check: bool = True) -> None:
