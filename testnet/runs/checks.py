@@ -18,7 +18,8 @@ from testnet.runs.watching import Look, highest
 
 ENOUGH = 12  # checked answers, or compared verdicts, after which a cheat must have been convicted
 ALARMS = 0.01  # share of honest answers that may be refused, and one more; a check is wrong once in a thousand
-MOST_MESH = 12  # neighbours in the mesh of one topic: D_high of gossipsub
+# Neighbours in the mesh of one topic: D_high of gossipsub, and those that have come since the last heartbeat.
+MOST_MESH = 12 + 4
 MIB = 1 << 20
 
 
