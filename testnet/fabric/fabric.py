@@ -64,6 +64,12 @@ def leftovers(run: str) -> list[str]:
     return sorted(one.name for one in found if one.name.startswith(f"{commands.PREFIX}{run}-"))
 
 
+def runs() -> set[str]:
+    """Ids of the runs that namespaces are left of."""
+    found = NAMESPACES.iterdir() if NAMESPACES.exists() else iter(())
+    return {one.name.split("-")[1] for one in found if one.name.startswith(commands.PREFIX)}
+
+
 def remove(run: str) -> list[str]:
     """Remove what a run has left; returns its names."""
     names = leftovers(run)

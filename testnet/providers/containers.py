@@ -20,11 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from p2p.base.errors import ConfigError, Unavailable
+from testnet.fabric.commands import PREFIX
 from testnet.fabric.fabric import Fabric
 from testnet.providers import images
 from testnet.providers.provider import EXEC_S, START_S, STOP_S, Task
 
 LABEL = "folkmoot.run"
+REMOVALS = 3  # times that a container's removal is tried
 ROOT = Path(__file__).parents[2]
 APP = "/app"  # where the program's source is inside
 LINKED = "/run/folkmoot-linked"  # a file that is there once the cable is
@@ -47,7 +49,7 @@ def engine() -> str:
 
 def name_of(run: str, task: str) -> str:
     """Of a task's container."""
-    return f"fm-{run}-{task}"
+    return f"{PREFIX}{run}-{task}"
 
 
 def leftovers(run: str) -> list[str]:
@@ -62,12 +64,28 @@ def leftovers(run: str) -> list[str]:
     return done.stdout.split()
 
 
+def runs() -> set[str]:
+    """Ids of the runs that containers are left of."""
+    cli = shutil.which("podman") or shutil.which("docker")
+    if cli is None or os.geteuid() != 0:
+        return set()
+    done = subprocess.run(
+        [cli, "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}}"], capture_output=True, text=True,
+        timeout=EXEC_S, check=False,
+    )
+    return {name.split("-")[1] for name in done.stdout.split() if name.startswith(PREFIX)}
+
+
 def remove(run: str) -> list[str]:
-    """Remove what a run has left; returns the containers' ids."""
-    found = leftovers(run)
-    if found:
-        subprocess.run([engine(), "rm", "--force", *found], capture_output=True, timeout=EXEC_S, check=False)
-    return found
+    """Remove what a run has left; returns the containers' ids. On a busy machine one try is not always enough."""
+    first = found = leftovers(run)
+    for _ in range(REMOVALS):
+        if not found:
+            break
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run([engine(), "rm", "--force", *found], capture_output=True, timeout=EXEC_S, check=False)
+        found = leftovers(run)
+    return first
 
 
 class ContainerProvider:
@@ -144,7 +162,8 @@ class ContainerProvider:
                 os.kill(pid, signal.SIGCONT)
                 os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
             self._wait(pid)
-        self._call("rm", "--force", self.name(name), check=False)
+        with suppress(subprocess.TimeoutExpired):  # `close` tries again
+            self._call("rm", "--force", self.name(name), check=False)
 
     def _wait(self, pid: int) -> None:
         """Until a process has ended; what does not end in STOP_S is killed."""

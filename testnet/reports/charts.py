@@ -99,7 +99,7 @@ def _points(points: Sequence[Point]) -> str:
 def topology(members: Sequence[MemberRow], links: Sequence[tuple[str, str]], failed: frozenset[str]) -> str:
     """Peers on a circle, by region; a line for each connection. failed: names that a check complains of."""
     peers = sorted((m for m in members if m.role != "client"), key=lambda m: (m.region, ROLES.index(m.role), m.name))
-    size, radius = 460, 172
+    size, radius = 560, 190  # what is left at the sides is for names
     places: dict[str, Point] = {}
     for number, member in enumerate(peers):
         angle = 2 * math.pi * number / max(len(peers), 1) - math.pi / 2

@@ -34,7 +34,7 @@ font-weight:500}td.n,th.n{text-align:right}
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .grid{stroke:var(--line)}.band{fill:var(--band)}.area{fill:var(--one);opacity:.15}.high{fill:none;stroke:var(--one);
 stroke-width:1.6}.low{fill:none;stroke:var(--one);stroke-width:1.6;stroke-dasharray:4 3}
-circle.good{fill:var(--good)}circle.bad{fill:var(--bad)}.map{max-width:520px;margin:0 auto}
+circle.good{fill:var(--good)}circle.bad{fill:var(--bad)}.map{max-width:560px;margin:0 auto}
 .link{stroke:var(--soft);opacity:.25}
 .bootstrap{fill:#8e8c99}.validator{fill:#3e63dd}.host{fill:#1a7f4b}.agent{fill:#a144af}.villain{fill:#c62a2f}
 .failed{stroke:var(--bad);stroke-width:3}.key i{display:inline-block;width:10px;height:10px;border-radius:5px;

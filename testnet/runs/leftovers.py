@@ -79,6 +79,12 @@ def sweep(say: Callable[[str], None]) -> int:
     for entry in dead:
         removed = clean(entry.run, Path(entry.directory))
         say(f"a run of {entry.name} that died had left: {', '.join(removed) or 'nothing but its entry'}; removed")
+    # what a removal on a busy machine has left behind; a run's id is a number, those of tests are not
+    there = containers.runs() | fabric.runs()
+    known = {entry.run for entry in entries()}  # looked up after the others, because a run is written down first
+    for run in sorted(one for one in there - known if one.isdigit()):
+        count = len(containers.remove(run)) + len(fabric.remove(run))
+        say(f"{count} containers and namespaces of run {run}, which is over, were left; removed")
     return len(dead)
 
 
