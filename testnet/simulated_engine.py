@@ -191,7 +191,11 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class UnixServer(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    request_queue_size = 256  # connections that wait; with the library's five a busy network is refused
+
+
+class UnixServer(Server):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
@@ -219,9 +223,9 @@ def main() -> None:
     Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt, options.scale), options.fail, options.delay_s
     Handler.bad, Handler.after = options.bad, options.after
     if options.uds:
-        server: ThreadingHTTPServer = UnixServer(options.uds, Handler)
+        server: Server = UnixServer(options.uds, Handler)
     else:
-        server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+        server = Server(("127.0.0.1", options.port), Handler)
         print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()
 

@@ -248,7 +248,8 @@ def _relay(config: NetworkConfig, host: Any, door: Door, discovery: Discovery, j
     def is_open() -> bool:
         return config.relay and outside.verdict(trio.current_time()) is Verdict.OPEN
 
-    service = RelayService(door, discovery.open_raw, discovery.addresses, is_open)
+    is_ours = discovery.verified.__contains__
+    service = RelayService(door, discovery.open_raw, discovery.addresses, is_open, is_ours)
     discovery.is_lodger = service.places.has
     accepting = Accepting(swarm, lambda: outside.holding.places)
     backs = DialBacks(swarm, door, discovery.policy)

@@ -45,7 +45,7 @@ from p2p.base.limits import (
     MAX_STREAM_WINDOW,
 )
 from p2p.gossip.connections import pulse
-from p2p.gossip.connections.budget import group_of
+from p2p.gossip.connections.budget import group_of, relay_of
 from p2p.gossip.connections.door import MARK, Door, Intake
 from p2p.gossip.connections.failures import NO_ROOM
 from p2p.gossip.connections.guarded_tables import bound_tables
@@ -254,6 +254,11 @@ def group_at(connection: Any) -> str:
     """The address group at the other end of a raw or multiplexed connection."""
     relayed: str | None = getattr(connection, RELAYED, None)
     return group_of(host_of(connection)) if relayed is None else relayed
+
+
+def relay_at(connection: Any) -> str:
+    """The relay that a connection leads through; empty for a direct one."""
+    return relay_of(getattr(connection, RELAYED, ""))
 
 
 def _pass_on_group(raw_conn: Any, muxed: Any) -> None:

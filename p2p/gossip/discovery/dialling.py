@@ -94,6 +94,7 @@ class Dialler:
             except Exception as error:  # as above
                 await stream.reset()
                 raise explain(error, peer, (address,)) from error
+            net.carriers.add(relay)
         finally:
             self.through[relay] -= 1
             self.through += Counter()

@@ -35,10 +35,10 @@ from p2p.base.limits import (
     STREAM_OPEN_TIMEOUT_S,
 )
 from p2p.gossip.connections import reach
-from p2p.gossip.connections.budget import Held, relay_of
+from p2p.gossip.connections.budget import Held
 from p2p.gossip.connections.door import Door
 from p2p.gossip.connections.failures import own_key
-from p2p.gossip.connections.guards import drop_connection, group_at, host_of_peer
+from p2p.gossip.connections.guards import drop_connection, group_at, host_of_peer, relay_at
 from p2p.gossip.connections.partings import Why
 from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, relay_in, scope_at, scope_of
 from p2p.gossip.connections.score import Scores, Twins
@@ -106,6 +106,7 @@ class Discovery:
         self.chosen: set[str] = set()  # connected, or being dialled, on purpose
         self.outside = Outside(self.me)
         self.dialler = Dialler(self)
+        self.carriers: set[str] = set()  # at the keeper's last look, and since
         self.is_lodger: Callable[[str], bool] = lambda peer: False  # whether we are its relay
         door.chosen = self.wants
         door.connections = self.held
@@ -119,10 +120,6 @@ class Discovery:
     def linked(self) -> set[str]:
         """All connected peers."""
         return {str(peer) for peer in self.host.get_connected_peers()}
-
-    def connections(self, peer: str) -> list[Any]:
-        """The library's connections to a peer."""
-        return list(self.host.get_network().get_connections(ID.from_string(peer)))
 
     def bound(self) -> tuple[str, ...]:
         """The multiaddrs that this host listens on."""
@@ -139,26 +136,31 @@ class Discovery:
 
     def held(self) -> list[Held]:
         """All connections, for the door."""
-        out, now, table = [], trio.current_time(), self._table()
-        relays = {relay_of(group) for _, _, group in table} | set(self.dialler.through)
-        for name, one, group in table:
+        out, now = [], trio.current_time()
+        for name, one in self.table():
+            group = group_at(one.muxed_conn)
             dialled = "OUTBOUND" in str(one.direction).upper()
             mine = dialled and name in self.chosen
             ours = mine or (dialled and self.door.valued(name))
-            stays = mine or name in relays or self.dear(name) or self.is_lodger(name)
+            stays = mine or self.carries(name) or self.dear(name) or self.is_lodger(name)
             out.append(Held(name, group, self.since.get(name, now), name in self.verified, stays, ours))
         return out
 
-    def _table(self) -> list[tuple[str, Any, str]]:
-        """(peer, connection, its address group) of each of the library's connections."""
-        table = list(self.host.get_network().connections.items())
-        return [(str(peer), one, group_at(one.muxed_conn)) for peer, found in table for one in found]
+    def table(self) -> list[tuple[str, Any]]:
+        """(peer, connection) of each of the library's connections."""
+        return [(str(peer), one) for peer, found in list(self.host.get_network().connections.items()) for one in found]
+
+    def note_carriers(self) -> None:
+        """See which relays our connections lead through."""
+        self.carriers = {relay_at(one.muxed_conn) for _, one in self.table()} - {""}
+
+    def carries(self, peer: str) -> bool:
+        """Whether `peer` is a relay through which a connection of ours leads, or is about to."""
+        return peer in self.carriers or peer in self.dialler.through
 
     def wants(self, peer: str) -> bool:
-        """Whether we want a connection to `peer` ourselves; a relay too, while connections lead through it."""
-        if peer in self.chosen or peer in self.dialler.through or self.dear(peer):
-            return True
-        return any(relay_of(group) == peer for _, _, group in self._table())
+        """Whether we want a connection to `peer` ourselves."""
+        return peer in self.chosen or self.carries(peer) or self.dear(peer)
 
     def candidates(self) -> int:
         """Peers of the book that may be dialled for a slot, now or later."""

@@ -130,6 +130,7 @@ class Keeper:
         net.host.get_peerstore()._enforce_peer_limit()  # add_addrs does it too, but not every entry is made there
         net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
+        net.note_carriers()
         self._note_ends(linked)
         for peer in net.verified - linked:
             net.verified.discard(peer)

@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
@@ -42,6 +43,7 @@ from p2p.machine.deadlines import own_time
 log = logging.getLogger(__name__)
 _LOOK_S = 0.5  # between two looks at our relays
 _LOOK_AROUND_S = 1.0  # between two looks at who could be a witness
+_HERE = ("127.0.0.1", "::1")  # most peers of a laboratory: looked at no further
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ class _Witness:
     def is_six(self) -> bool:
         """Whether it is connected over IPv6."""
         return ":" in self.host
+
+
+def _is_dialled(connection: Any) -> bool:
+    """Whether we made this connection."""
+    return "OUTBOUND" in str(connection.direction).upper()
 
 
 class Asking:
@@ -77,47 +84,41 @@ class Asking:
         if self._net.outside.known is not None or not self._net.bound():
             await trio.sleep_forever()
         while True:
-            seen = self._state()
+            seen = self._look_around()
             due = own_time() + self._pause_s(wait, seen)
             while own_time() < due:
                 await trio.sleep(_LOOK_AROUND_S)
-                self._look_for_proof()
-                if (now_seen := self._state()) != seen:
+                if (now_seen := self._look_around()) != seen:
                     seen = now_seen
                     due = min(due, own_time() + self._pause_s(wait, seen))
             await self._ask_one()
 
-    def _state(self) -> tuple[Verdict, int, int]:
-        """What the next question depends on: the verdict, the answers that decide, and who could answer anew."""
-        now, reach = trio.current_time(), self._net.outside.reach
-        return reach.verdict(now), len(reach.decisive(now)), len(self._fresh_groups())
+    def _look_around(self) -> tuple[Verdict, int, int]:
+        """Note what needs no question (REACHED-5). Returns what the next one depends on: the verdict, the answers that
+        decide, and how many address groups could answer anew."""
+        now, reach, candidates = trio.current_time(), self._net.outside.reach, self._candidates()
+        if not self._net.linked():
+            reach.forget()
+        elif any(not one.is_dialled for one in candidates):
+            reach.proved(now)
+        fresh = {one.key for one in candidates} - reach.witnessed(now)
+        return reach.verdict(now), len(reach.decisive(now)), len(fresh)
 
     def _pause_s(self, wait: Backoff, seen: tuple[Verdict, int, int]) -> float:
         verdict, decisive, fresh = seen
         is_sure = verdict is not Verdict.UNKNOWN and (decisive >= WITNESSES or not fresh)
         return DIAL_BACK_EVERY_S if is_sure else wait.next_s(seen)
 
-    def _look_for_proof(self) -> None:
-        """REACHED-5."""
-        if not self._net.linked():
-            self._net.outside.reach.forget()
-        elif any(not one.is_dialled for one in self._candidates()):
-            self._net.outside.reach.proved(trio.current_time())
-
-    def _fresh_groups(self) -> set[str]:
-        return {one.key for one in self._candidates()} - self._net.outside.reach.witnessed(trio.current_time())
-
     def _candidates(self) -> list[_Witness]:
-        """Those who may be asked (OUT-2, REACHED-3)."""
-        net, rows = self._net, list[_Witness]()
-        for peer in net.connected():
-            for one in net.connections(peer)[:1]:
-                host = host_of(one.muxed_conn)
-                if host is not None:
-                    is_dialled = "OUTBOUND" in str(one.direction).upper()
-                    rows.append(_Witness(peer, host, group_at(one.muxed_conn) or peer, is_dialled))
-        widest = PUBLIC if any(scope_of(one.host) == PUBLIC for one in rows) else ""
-        return [one for one in rows if may_witness(scope_of(one.host), widest)]
+        """Those who may be asked (OUT-2, REACHED-3), one connection of each."""
+        net, found = self._net, dict[str, _Witness]()
+        for peer, one in net.table():
+            host = host_of(one.muxed_conn)
+            if host is None or host in _HERE or peer in found or peer not in net.verified:
+                continue
+            found[peer] = _Witness(peer, host, group_at(one.muxed_conn) or peer, _is_dialled(one))
+        widest = PUBLIC if any(scope_of(one.host) == PUBLIC for one in found.values()) else ""
+        return [one for one in found.values() if may_witness(scope_of(one.host), widest)]
 
     async def _ask_one(self) -> None:
         net, ports = self._net, self._net.ports()
@@ -171,11 +172,10 @@ class Asking:
 
     def _near(self) -> Iterator[Near]:
         """HOLD-3."""
-        for peer in self._net.connected():
-            for one in self._net.connections(peer):
-                remote = one.muxed_conn.get_remote_address()
-                if remote is not None and "OUTBOUND" in str(one.direction).upper():
-                    yield Near(peer, str(host_of(one.muxed_conn)), int(remote[1]))
+        for peer, one in self._net.table():
+            remote = one.muxed_conn.get_remote_address()
+            if remote is not None and _is_dialled(one) and peer in self._net.verified:
+                yield Near(peer, str(host_of(one.muxed_conn)), int(remote[1]))
 
     async def _reserve(self, relay: Near) -> None:
         net, holding = self._net, self._net.outside.holding

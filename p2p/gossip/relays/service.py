@@ -6,6 +6,8 @@ Law: it moves bytes and nothing else, within the limits of places.py, and both e
 - RELAY-5: a circuit ends after CIRCUIT_S or CIRCUIT_BYTES, or when one of its sides does. Bytes above the rate of
   limits.BUDGETS wait. The CPU that moving them takes is charged to the side that sends them.
 - RELAY-6: neither places nor circuits are given over circuits (CIRCUIT-3).
+- RELAY-7: only peers of our own network, which have greeted, have places: it is no relay for others' networks. Whoever
+  wants to reach them need not have greeted, so a client of another kind may.
 """
 
 from __future__ import annotations
@@ -50,10 +52,11 @@ class RelayService:
 
     def __init__(
         self, door: Door, open_stream: Callable[[str, str], Awaitable[Stream]],
-        addresses: Callable[[], tuple[str, ...]], is_open: Callable[[], bool],
+        addresses: Callable[[], tuple[str, ...]], is_open: Callable[[], bool], is_ours: Callable[[str], bool],
     ) -> None:
-        """open_stream(peer, protocol): to a connected peer. addresses: where others can dial us. is_open: RELAY-4."""
-        self._door, self._open_stream = door, open_stream
+        """open_stream(peer, protocol): to a connected peer. addresses: where others can dial us. is_open: RELAY-4.
+        is_ours: RELAY-7."""
+        self._door, self._open_stream, self._is_ours = door, open_stream, is_ours
         self._addresses, self.is_open = addresses, is_open
         self.places = Places(door.budgets)
         self.circuits = 0  # open now
@@ -77,7 +80,7 @@ class RelayService:
 
     async def _reserve(self, stream: Stream) -> None:
         now, until = trio.current_time(), None
-        if self.is_open():
+        if self.is_open() and self._is_ours(stream.peer):
             group = group_at(stream.connection)
             until = self.places.reserve(stream.peer, group, now, valued=self._door.valued(stream.peer))
         if until is None:

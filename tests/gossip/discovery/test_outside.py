@@ -49,24 +49,28 @@ class Net:
 
     def __init__(self, code: str = "timeout", known: Verdict | None = None) -> None:
         self.me, self.outside, self.code, self.status = ME, Outside(ME, known), code, Status.OK
-        self.table: dict[str, Any] = {}
+        self.made: dict[str, Any] = {}
         self.busy = set[str]()
         self.asked, self.reserved, self.told = list[tuple[float, str]](), list[tuple[float, str]](), list[str]()
 
     def add(self, number: int, direction: str = "outbound", host: str = "") -> str:
         host = host or f"11.{number}.0.1"
         muxed = SimpleNamespace(get_remote_address=lambda: (host, 7000 + number))
-        self.table[name(number)] = SimpleNamespace(direction=direction, muxed_conn=muxed)
+        self.made[name(number)] = SimpleNamespace(direction=direction, muxed_conn=muxed)
         return name(number)
 
     def connected(self) -> tuple[str, ...]:
-        return tuple(sorted(self.table))
+        return tuple(sorted(self.made))
 
     def linked(self) -> set[str]:
-        return set(self.table)
+        return set(self.made)
 
-    def connections(self, peer: str) -> list[Any]:
-        return [self.table[peer]] if peer in self.table else []
+    @property
+    def verified(self) -> set[str]:
+        return set(self.made)
+
+    def table(self) -> list[tuple[str, Any]]:
+        return list(self.made.items())
 
     def bound(self) -> tuple[str, ...]:
         return (f"/ip4/0.0.0.0/tcp/{PORT}/p2p/{ME}",)
@@ -80,9 +84,9 @@ class Net:
 
     async def open_raw(self, peer: str, protocol: str) -> Any:
         await trio.lowlevel.checkpoint()
-        if peer not in self.table:
+        if peer not in self.made:
             raise Unavailable("it is gone", field="peer")
-        now, muxed = trio.current_time(), self.table[peer].muxed_conn
+        now, muxed = trio.current_time(), self.made[peer].muxed_conn
         if protocol == HOP:
             self.reserved.append((now, peer))
             expires = round(time.time() + RESERVATION_S)
@@ -152,7 +156,7 @@ async def test_peers_on_this_machine_and_relayed_ones_are_no_witnesses(autojump_
     """OUT-2."""
     net = Net(REACHED)
     net.add(1, host="127.0.0.1")
-    muxed = net.table[net.add(2)].muxed_conn
+    muxed = net.made[net.add(2)].muxed_conn
     muxed.get_remote_address = lambda: None
     setattr(muxed, RELAYED, relayed_group(name(9), "11.9.0.1"))
     await net.run(600)
@@ -178,7 +182,7 @@ async def test_places_are_taken_renewed_and_replaced_and_others_are_told(
     assert 4 * RELAYS <= renewed <= 8 * RELAYS, "each about every half of its time"
     assert set(places) == {peer for _, peer in net.reserved}
     gone = next(iter(places))
-    del net.table[gone]
+    del net.made[gone]
     net.told.clear()
     await net.run(5)
     assert len(places) == RELAYS
@@ -209,7 +213,7 @@ async def test_who_can_be_dialled_again_gives_its_places_back(autojump_clock: tr
     await net.run(3 * DIAL_BACK_EVERY_S)
     assert (net.verdict(), dict(net.outside.holding.places)) == (Verdict.OPEN, {})
     assert net.outside.to_name((), trio.current_time()) == (f"{SEEN}/p2p/{ME}",)
-    net.table.clear()
+    net.made.clear()
     await net.run(10)
     assert net.verdict() is Verdict.UNKNOWN, "it may be in another network now"
 

@@ -35,7 +35,7 @@ from p2p.gossip.relays.messages import (
 from p2p.gossip.relays.service import RelayService
 from tests.gossip.discovery.test_places import name
 
-SOURCE, RELAY, HOST = name(1), name(2), name(3)
+SOURCE, RELAY, HOST, OTHER = name(1), name(2), name(3), name(4)  # OTHER never greeted
 
 
 class Bytes:
@@ -219,7 +219,7 @@ def to_host(*frames: bytes, wires: list[Wire] | None = None) -> Opening:
 
 
 def relay(opened: Opening, is_open: bool = True) -> RelayService:
-    made = RelayService(Door(Budgets()), opened, lambda: (), lambda: is_open)
+    made = RelayService(Door(Budgets()), opened, lambda: (), lambda: is_open, lambda peer: peer != OTHER)
     assert (made.places.reserve(HOST, "9.8.0.0/24", 0.0) is not None)
     return made
 
@@ -292,6 +292,7 @@ async def test_a_host_that_does_not_agree_costs_no_circuit(
 @pytest.mark.parametrize(("wire", "is_open", "status"), [
     (Wire(SOURCE, encode_hop(Hop(HopType.RESERVE))), True, Status.OK),
     (Wire(SOURCE, encode_hop(Hop(HopType.RESERVE))), False, Status.RESERVATION_REFUSED),  # RELAY-4
+    (Wire(OTHER, encode_hop(Hop(HopType.RESERVE))), True, Status.RESERVATION_REFUSED),  # RELAY-7
     (over_a_circuit(Wire(SOURCE, encode_hop(Hop(HopType.RESERVE)))), True, Status.PERMISSION_DENIED),  # RELAY-6
     (over_a_circuit(connect()), True, Status.PERMISSION_DENIED),
     (connect(HOST), True, Status.PERMISSION_DENIED),  # to itself

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from p2p.base.limits import CIRCUIT_BYTES, CIRCUIT_S
+from p2p.base.types import VERSION
 from tests.gossip.lab import peers, started
 from tests.gossip.relays.test_relays_net import hidden, relay, visitor, ways
 from tests.interop.node_js import PEER, program
@@ -23,7 +24,7 @@ async def test_it_dials_our_hidden_peer_and_sees_the_limits() -> None:
     node = command()
     async with peers(relay("relay")) as (way,), peers(hidden("hidden", way)) as (host,):
         address = (await ways(host))[0]
-        async with started([*node, json.dumps({"listen": []})]) as (theirs,):
+        async with started([*node, json.dumps({})]) as (theirs,):
             said = await theirs.tell("echo", address=address, data="c0ffee")
     assert (said["echoed"], said["peer"]) == ("c0ffee", host.id)
     assert CIRCUIT_S - 600 < said["seconds"] <= CIRCUIT_S, "what is left of it"
@@ -33,15 +34,15 @@ async def test_it_dials_our_hidden_peer_and_sees_the_limits() -> None:
 async def test_it_has_a_place_at_our_relay_and_we_dial_it_there() -> None:
     node = command()
     async with peers(relay("relay")) as (way,):
-        listen = ["/ip4/127.0.0.1/tcp/0", f"{way.address}/p2p-circuit"]
-        async with started([*node, json.dumps({"listen": listen})]) as (theirs,):
+        words = {"relay": way.address, "network": "lab", "version": VERSION}
+        async with started([*node, json.dumps(words)]) as (theirs,):
             await way.until(lambda state: state["status"]["reach"]["lodgers"] == 1)
             where = (await theirs.until(lambda state: state["way"]))["way"]
             assert where == f"{way.address}/p2p-circuit/p2p/{theirs.id}"
             async with visitor() as net:
-                net = net._discovery  # it is of no network of ours, so it is not greeted
-                await net.dialler.connect(theirs.id, (where.rpartition("/p2p/")[0],))
-                stream = await net.open_raw(theirs.id, ECHO)
+                ours = net._discovery  # it answers no greeting, so connect() would fail
+                await ours.dialler.connect(theirs.id, (where.rpartition("/p2p/")[0],))
+                stream = await ours.open_raw(theirs.id, ECHO)
                 await stream.send(b"hello")
                 assert await stream.receive() == b"hello"
                 await stream.close()

@@ -72,7 +72,7 @@ async def test_a_visitor_reaches_a_hidden_peer_and_knows_that_it_is_the_right_on
             assert host.id in net.connected()
             assert await echoes(net, host.id)
             assert await echoes(net, host.id, bytes(500_000))
-            (connection,) = net._discovery.connections(host.id)
+            (connection,) = (one for peer, one in net._discovery.table() if peer == host.id)
             assert relay_of(group_at(connection.muxed_conn)) == way.id, "it is counted as the relay's (GROUP-3)"
             assert way.id in net.connected()
             assert net._discovery.wants(way.id), "while it leads somewhere its connection stays"

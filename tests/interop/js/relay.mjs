@@ -1,5 +1,6 @@
 // A js-libp2p peer that dials, and is dialled, through a relay of ours (tests/gossip/relays/test_relays_js.py).
-// First argument: JSON with `listen`. It echoes on /folkmoot/echo/1. On stdin: JSON lines {op: 'echo', address, data}.
+// First argument: JSON; with `relay`, an address, it greets that peer for `network` and takes a place there.
+// It echoes on /folkmoot/echo/1. On stdin: JSON lines {op: 'echo', address, data}.
 import { createInterface } from 'node:readline'
 
 // Node 20 lacks it and libp2p needs it
@@ -21,7 +22,7 @@ const settings = JSON.parse(process.argv[2])
 const say = words => process.stdout.write(JSON.stringify(words) + '\n')
 
 const node = await createLibp2p({
-  addresses: { listen: settings.listen },
+  addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   transports: [tcp(), circuitRelayTransport()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
@@ -42,7 +43,26 @@ async function echo (address, data) {
     if (came.length > frame.length) break
   }
   const { seconds, bytes } = connection.limits ?? {}
-  return { echoed: came.subarray(1).toString('hex'), peer: connection.remotePeer.toString(), seconds, bytes: Number(bytes) }
+  const echoed = came.subarray(1).toString('hex')
+  return { echoed, peer: connection.remotePeer.toString(), seconds, bytes: Number(bytes) }
+}
+
+// A Hello of ours: a CBOR array of version, kind, network, eight random bytes, and no addresses.
+function hello () {
+  const text = words => Buffer.concat([Buffer.from([0x60 + words.length]), Buffer.from(words)])
+  const start = Buffer.from([0x48, ...Array(8).fill(7)])
+  const body = Buffer.concat([
+    Buffer.from([0x85, settings.version]), text('hello'), text(settings.network), start, Buffer.from([0x80])
+  ])
+  return Buffer.concat([Buffer.from([body.length]), body])
+}
+
+if (settings.relay) {
+  const connection = await node.dial(multiaddr(settings.relay))
+  const stream = await connection.newStream('/folkmoot/peers/1')
+  stream.send(hello())
+  for await (const part of stream) if (part.byteLength > 0) break // the Welcome
+  await node.components.transportManager.listen([multiaddr(settings.relay + '/p2p-circuit')])
 }
 
 // the way through the relay is there once it has granted a place
