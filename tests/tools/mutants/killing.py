@@ -31,7 +31,7 @@ LIMIT_S = 3600.0  # a stage that takes longer hangs
 
 MONEY = ("tests/ledger/money/test_requests.py", "tests/ledger/money/test_price.py",
          "tests/ledger/participants/test_places.py", "tests/ledger/test_governance.py")
-# tests that look first for a mutant of verification, inference or the executor
+# tests that look first for a mutant of verification, inference or a peer
 ANSWERS = ("tests/verification/test_check.py", "tests/verification/test_handover.py", "tests/peer/test_executor.py",
            "tests/peer/test_breaking_off.py", "tests/peer/test_start_first.py", "tests/client/test_way.py",
            "tests/verification/test_penalties.py")
@@ -77,7 +77,7 @@ def suites(file: str) -> Iterator[tuple[str, ...]]:
     """Groups of tests, those likeliest to see a change of `file` first."""
     if named := mirror(file):
         yield tuple(named)
-    if file.startswith((V, INF, "p2p/peer/executor", "p2p/peer/admission")):
+    if file.startswith((V, INF, "p2p/peer/")):
         yield ANSWERS
     if file.startswith(G):
         yield GOSSIP
