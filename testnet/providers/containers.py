@@ -93,7 +93,7 @@ class ContainerProvider:
         """engines: some tasks need vLLM or torch, so the larger image is needed too."""
         self._run, self._directory, self._fabric, self._engines = run, directory, fabric, engines
         self._cli = engine()
-        self._limited = True  # until the kernel refuses a limit
+        self._limited = True  # until a limit is refused here
         self._started: dict[str, Task] = {}
 
     def open(self) -> None:
@@ -109,8 +109,24 @@ class ContainerProvider:
         self._call("rm", "--force", self.name(task.name), check=False)
         if task.linked:
             self._fabric.drop(task.name)  # of a container that was killed
+        try:
+            self._call(*self._command(task))
+        except Unavailable:
+            if not (self._limited and self._limits(task)):
+                raise
+            self._limited = False  # some machines have no controller for memory or processors
+            self._call("rm", "--force", self.name(task.name), check=False)
+            self._call(*self._command(task))
+        self._started[task.name] = task
+        pid = self._main_pid(task.name)
+        if task.linked:
+            self._fabric.add(task.name, pid)
+        Path(f"/proc/{pid}/root{LINKED}").touch()
+
+    def _command(self, task: Task) -> list[str]:
+        """The words that start a task's container."""
         code = task.release or ROOT
-        command = [
+        return [
             "run", "--detach", "--name", self.name(task.name), "--label", f"{LABEL}={self._run}", "--network", "none",
             *self._runtime(), *LIMITS, *(SHARED_MEMORY if task.engine else ()), *self._limits(task),
             "--workdir", APP, "--env", f"PYTHONPATH={APP}",
@@ -121,12 +137,6 @@ class ContainerProvider:
             images.ENGINE if task.engine else images.PEER, "sh", "-c", _WAIT, "sh", str(task.log),
             "python3", "-m", *task.argv,
         ]
-        self._call(*command)
-        self._started[task.name] = task
-        pid = self._main_pid(task.name)
-        if task.linked:
-            self._fabric.add(task.name, pid)
-        Path(f"/proc/{pid}/root{LINKED}").touch()
 
     def _runtime(self) -> list[str]:
         """crun refuses the hybrid cgroups that some machines have; runc does not."""

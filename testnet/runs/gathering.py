@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from p2p.base.errors import FolkmootError, InvalidRequest
+from p2p.base.errors import FolkmootError
 from p2p.cli.earnings import balanced
 from p2p.lab import attacks
 from p2p.peer.control import call
@@ -107,10 +107,7 @@ class Gathering:
         found: dict[int, str] = {}
         node = self._plan.node(self._plan.peers[0].name)
         for epoch in range(10_000):
-            try:
-                said = self._any(op="earnings", epoch=epoch, node=node, start=0)
-            except InvalidRequest:
-                return found
+            said = self._any(op="earnings", epoch=epoch, node=node, start=0)
             if said is None:
                 return found
             page = read(EarningsAnswer, said, "earnings", "a peer")

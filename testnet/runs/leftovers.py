@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def begin(run: str, name: str, directory: Path, provider: str, linked: Sequence[
 
 
 def entries() -> list[Entry]:
-    return [Entry(**json.loads(file.read_text())) for file in sorted(register_folder().glob("*.json"))]
+    found = []
+    for file in sorted(register_folder().glob("*.json")):
+        with suppress(FileNotFoundError):  # another run has just ended
+            found.append(Entry(**json.loads(file.read_text())))
+    return found
 
 
 def under_way() -> list[Entry]:

@@ -3,8 +3,9 @@
 Law: each is real for the peer's process and for nobody else, and is undone by the call that its maker returns.
 
 Clocks: libfaketime (Debian: faketime) stands between the process and the kernel, and reads the offset from a file once
-a second. Disks: the peer's folder lies on a small file system of its own; a full one holds a file that takes the rest,
-a slow one is a loop device for which the kernel lets the peer's group write so many times a second. Disks need root.
+a second. Waits of trio are not touched; `time.sleep`, which a peer does not use, fails under an offset. Disks: the
+peer's folder lies on a small file system of its own; a full one holds a file that takes the rest, a slow one is a loop
+device for which the kernel lets the peer's group write so many times a second. Disks need root.
 """
 
 from __future__ import annotations

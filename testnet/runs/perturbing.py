@@ -80,8 +80,12 @@ class Perturber:
                 event.ended = time.time()
 
         def end() -> None:
-            for step in undo:
-                step()
+            try:
+                for step in undo:
+                    step()
+            except (FolkmootError, OSError) as error:
+                event.error = str(error)
+                self.say(f"{one.kind} could not be undone: {error}")
             event.ended = time.time()
             self.say(f"{event.who}: {one.kind} is over")
 

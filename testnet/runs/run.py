@@ -122,6 +122,7 @@ class Run:
         self.provider.open()
         self.network = Network(self.plan, self.provider, self.progress.say)
         self.watcher = Watcher({m.name: self.plan.folder(m.name) for m in self.plan.peers}, self.provider.pid)
+        stack.callback(self.watcher.stop)
         self.perturber = Perturber(
             self.plan, self.provider, self.fabric, self.network.start, self.network.start_engine, self.progress.say
         )

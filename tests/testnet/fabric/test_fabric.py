@@ -78,9 +78,8 @@ def test_members_reach_each_other_but_for_what_is_cut(fabric: Fabric) -> None:
     assert hears(fabric, "eu1", "us1")
 
 
+@pytest.mark.parametrize("fabric", [True], indirect=True)
 def test_a_way_that_loses_everything_loses_everything(fabric: Fabric) -> None:
-    if not fabric.emulated:
-        return
     eu = frozenset({MEMBERS["eu1"].address})
     fabric.lay([Overlay(eu, frozenset(), way_of(0, 0, 100, None))])
     assert not hears(fabric, "us1", "eu1")

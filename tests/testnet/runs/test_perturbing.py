@@ -174,6 +174,18 @@ def test_equal_seeds_choose_the_same_and_others_do_not() -> None:
     assert len({chosen(seed) for seed in range(20)}) > 1
 
 
+def test_what_cannot_be_undone_is_noted_and_ends_nothing() -> None:
+    lab = Lab('at_s=1;kind="restart";peers=["host2"]', 'at_s=2;kind="leave";peers=["host1"];for_s=2')
+
+    def broken(member: Member) -> None:
+        raise Unavailable("it does not start", field="peer")
+
+    lab.agenda[1].do()
+    lab.perturber.start = broken
+    lab.agenda[2].do()
+    assert lab.perturber.events[0].error == "peer: it does not start"
+
+
 def test_what_cannot_be_done_is_noted_and_ends_nothing() -> None:
     lab = Lab('at_s=1;kind="kill";peers=["host1"];for_s=2')
     lab.provider.fails = True
