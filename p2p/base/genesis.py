@@ -25,6 +25,7 @@ from p2p.base.limits import (
     MAX_GENESIS_ITEMS,
     MAX_NETWORK_NAME,
     MAX_OUTPUT_TOKENS,
+    MAX_TEMPLATE_TOKENS,
     MAX_VOCABULARY,
 )
 from p2p.base.types import U32, U64, Bytes32, Short
@@ -53,7 +54,7 @@ class ModelSpec(Message, frozen=True):
 
     model: Short  # the id that requests name
     weights_hash: Bytes32
-    template_hash: Bytes32  # of the chat template
+    template_hash: Bytes32  # of the chat template; zeros: it has none, and takes completions only
     precision: Short  # of the weights as served, such as "bfloat16"
     price_micro: U64  # first price of a plain token
     price_floor_micro: U64  # the price never falls below this
@@ -72,6 +73,10 @@ class ModelSpec(Message, frozen=True):
     # artifact can hold.
     vocabulary: Annotated[int, Meta(ge=1, le=MAX_VOCABULARY)] = MAX_VOCABULARY
     eos_ids: Annotated[tuple[U32, ...], Meta(max_length=MAX_EOS_IDS)] = ()  # they end an answer; empty: the engine's do
+
+    # The special tokens that the chat template may name, such as ("bos_token", "<s>").
+    template_tokens: Annotated[tuple[tuple[Short, Short], ...], Meta(max_length=MAX_TEMPLATE_TOKENS)] = ()
+    tool_format: Short = ""  # how the model writes calls of tools (text/tool_formats); empty: it does not
 
     def ends(self, engines: frozenset[int]) -> frozenset[int]:
         """The token ids that end an answer. engines: those that an engine reports, used only where the registry names

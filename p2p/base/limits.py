@@ -13,7 +13,7 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 # -- bytes on the wire
-MAX_FRAME: Final = 4 * MIB  # one frame on a stream
+MAX_FRAME: Final = 6 * MIB  # one frame on a stream: the payload of an answer of 128k tokens
 MAX_GOSSIP: Final = 256 * KIB  # data of one gossip message
 MAX_TX: Final = 64 * KIB  # one transaction, so that it fits a gossip message
 MAX_BLOCK: Final = 1536 * KIB  # one encoded block: 2,600 inferences of three records; proposals travel without its body
@@ -28,11 +28,22 @@ MAX_CHUNK_ITEMS: Final = 1 << 17  # CBOR items of a snapshot's chunk: a pair has
 MAX_GENESIS_ITEMS: Final = 1 << 20  # CBOR items of a genesis file, which the user chooses
 
 # -- inference: requests and answers
-MAX_PROMPT_BYTES: Final = 64 * KIB
-MAX_OUTPUT_TOKENS: Final = 4096
+MAX_BODY: Final = MIB  # a request's body: 128k tokens of English text have 600 KiB
+MAX_MESSAGES: Final = 4096  # of one conversation
+MAX_CALLS: Final = 128  # of tools in one message
+MAX_TOOLS: Final = 128  # that one request offers
+MAX_TEMPLATE_ARGS: Final = 4 * KIB  # of variables for the chat template
+MAX_GRAMMAR: Final = 128 * KIB  # the source of a grammar, such as a JSON schema
+MAX_STOPS: Final = 16  # stop strings
+MAX_STOP: Final = 256  # characters of one
+MAX_BIASES: Final = 1024  # tokens with a bias
+MAX_OUTPUT_TOKENS: Final = 1 << 17  # of one answer: the largest context that open models have
+MAX_TOKENS_PER_FRAME: Final = 4096
+MAX_ARTIFACT: Final = 32 * MAX_OUTPUT_TOKENS + 64 * KIB  # an answer's artifact: 32 bytes a token, and its header
 MAX_MODEL_NAME: Final = MAX_NAME
 MAX_NETWORK_NAME: Final = 63  # characters; with '@' and 32 digits of the genesis hash, an id of at most MAX_NAME
 MAX_VOCABULARY: Final = 1 << 18  # token ids are below it: what a row of an artifact can hold
+MAX_TEMPLATE_TOKENS: Final = 16  # special tokens that a model's chat template may name
 MAX_EOS_IDS: Final = 16  # token ids that end an answer of one model
 MAX_TOP_K: Final = 64
 TOP_RANKS: Final = 8  # candidates kept per token in an artifact
@@ -48,6 +59,7 @@ SHOW_EVERY_S: Final = 0.05  # faster tokens share a frame and a signature: nobod
 MAX_AFTER_STOP: Final = 512  # tokens on their way after the agent's Stop: a fast engine fills every buffer between
 
 # -- inference: what a client or an agent may make others do
+SESSION_HEIGHTS: Final = 3600  # between the draw of a session and its last request: an hour of blocks a second
 BEACON_MAX_AGE: Final = 16  # heights by which a client's draw may lag behind the agent's tip: round trips take blocks
 HEIGHTS_APART: Final = 4  # heights between the tips of two peers that are both in sync
 MAX_NONCE_AHEAD: Final = 1024  # nonces above an account's highest used one: one signature cannot use them all up
@@ -358,3 +370,5 @@ assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S
 assert CIRCUITS_TO_PEER_FROM_GROUP < CIRCUITS_TO_PEER < BUDGETS["connections"].group
 assert RESERVATION_LEAST_S < RESERVATION_S
+assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME
+assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY

@@ -38,9 +38,10 @@ Reason = Annotated[str, Meta(max_length=MAX_REASON)]
 Milli = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]  # signed thousandths; of a nat, for a log-likelihood ratio
 LogprobMilli = Annotated[int, Meta(ge=-1_000_000, le=0)]  # a natural log-probability in thousandths of a nat
 
-VERSION = 2  # of the protocol: requests, batches, frames, greetings, consensus messages and the genesis file name it
+VERSION = 3  # of the protocol: requests, batches, frames, greetings, consensus messages and the genesis file name it
 SPRINT_ACCOUNT = bytes(32)  # asks the sprint's questions; nobody can sign for it, and no client's request may name it
 ANY_AGENT = bytes(32)  # in a request: any agent may start it
+NO_SESSION = bytes(32)  # in a request: it belongs to no session
 
 
 class Params(Message, frozen=True):
@@ -55,6 +56,10 @@ class Params(Message, frozen=True):
     # Penalties x 1000 over the OUTPUT tokens so far.
     presence_milli: Annotated[int, Meta(ge=-2000, le=2000)] = 0
     frequency_milli: Annotated[int, Meta(ge=-2000, le=2000)] = 0
+    # Factor x 1000 on the log-probabilities of the OUTPUT tokens so far; 1000 = off.
+    repetition_milli: Annotated[int, Meta(ge=100, le=10_000)] = 1000
+    min_tokens: U32 = 0  # of output, before which no end token is allowed
+    seed: U64 | None = None  # of the sampling tape; None: the draw gives one that nobody knew before
 
 
 class Request(Message, frozen=True):
@@ -65,7 +70,7 @@ class Request(Message, frozen=True):
     account: Bytes32  # pays
     client_nonce: U64
     model: Short
-    prompt_hash: Bytes32
+    body_hash: Bytes32  # of the encoded Body (base/body.py)
     params: Params
     # The client's bound on the prompt's length in tokens, chat template included. Escrow covers it; the finish record
     # charges what was used (decision 004).
@@ -78,6 +83,10 @@ class Request(Message, frozen=True):
     # several heights (decision 036).
     draw_height: U64
     agent: Bytes32 = ANY_AGENT  # the only one that may start the request; ANY_AGENT: whichever is first
+    # Requests of one account that name the same session are answered by the same executors, whose prefix cache holds
+    # the earlier turns: the session is drawn for, by the beacon of session_height (decision 057).
+    session: Bytes32 = NO_SESSION
+    session_height: U64 = 0
 
     def may_be_started_by(self, agent: bytes) -> bool:
         """Whether the client lets `agent` start this. Requests travel through gossip, where every peer can read
@@ -114,6 +123,7 @@ class FinishReason(IntEnum):
     STOP = 0  # an end-of-sequence token
     LENGTH = 1  # max_tokens were reached
     STOPPED = 2  # the agent asked for the end, because the client left
+    STOP_STRING = 3  # the text contains one of the body's stop strings
 
 
 class StartRecord(Message, frozen=True):
@@ -145,7 +155,7 @@ class FinishRecord(Message, frozen=True):
     finish_reason: FinishReason
     # On which family it was made, as in the artifact's header. An executor's reputation is per model and stack.
     stack: Short = StackClass.CPU_BF16.value
-    text_hash: Bytes32 = bytes(32)  # of the text of these tokens (verification/text.py); zeros: none was made
+    text_hash: Bytes32 = bytes(32)  # of the text of these tokens (text/vocabulary.py); zeros: none was made
     taken_over: U32 = 0  # tokens at the beginning that other executors streamed; nobody is paid for those
 
     @property

@@ -133,7 +133,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, prof
     equal = profile.equal(header.stack, opened.stack, context=header.context)
     eos_ids = await opened.eos_ids()
     prompt_tokens = await engine.tokenize_chat(case.prompt)
-    seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce)
+    seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce, case.request.params.seed)
     if genesis is not None and all(model.model != case.request.model for model in genesis.models):
         result.notes.append("the genesis file does not have this model: its hashes are the answer's own word")
     wrong = inspection.exact_problem(case, _spec(case, genesis, opened), seed, eos_ids, prompt_tokens)

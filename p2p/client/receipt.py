@@ -160,7 +160,7 @@ def _artifact_problems(
             accepted.candidates, record.executor,
         ) is None, "what was taken over is not signed by whoever streamed it"),
         (record.finish_reason is not FinishReason.STOPPED, "the answer was cut short as if you had left"),
-        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce),
+        (header.seed == tape_seed(accepted.beacon, signed.inference_id, request.client_nonce, request.params.seed),
          "the seed is not the one the draw gives"),
     )
     return [sentence for holds, sentence in facts if not holds]

@@ -47,7 +47,7 @@ async def make_job(engine: Engine, assignment: Assignment) -> Job:
             f"{len(prompt_tokens)} tokens of prompt and max_tokens {request.max_tokens} exceed the model's context of "
             f"{spec.context_tokens} tokens; ask for fewer", field="max_tokens",
         )
-    seed = tape.tape_seed(assignment.beacon, assignment.signed.inference_id, request.client_nonce)
+    seed = tape.tape_seed(assignment.beacon, assignment.signed.inference_id, request.client_nonce, request.params.seed)
     return Job(prompt_tokens, request.max_tokens, request.params, seed, assignment.prefix)
 
 

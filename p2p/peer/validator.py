@@ -144,7 +144,7 @@ class Validator:
         except Unavailable as error:
             return Opinion(check.refused(error.message), withheld=True)
         payload, artifact = found.payload, found.artifact
-        seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce)
+        seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce, claim.request.params.seed)
         wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready)
         if wrong is not None:
             return Opinion(check.refused(wrong))

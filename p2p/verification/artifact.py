@@ -21,11 +21,11 @@ from p2p.base.codec import Message, decode, encode, unpack
 from p2p.base.errors import RemoteProtocolError, Unavailable, unsupported_version
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import digest
-from p2p.base.limits import LEAF_POSITIONS, MAX_FRAME, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.base.limits import LEAF_POSITIONS, MAX_ARTIFACT, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
 from p2p.base.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, SignedStreamed, StackClass
 from p2p.verification.engine import TokenStep
 
-ARTIFACT_VERSION = 1
+ARTIFACT_VERSION = 2
 TOP_STEPS_PER_NAT = 16  # quantisation of a candidate's log-probability
 CHOSEN_STEPS_PER_NAT = 1024  # and of the chosen token's
 ID_BITS = (16, 18)  # widths of a token id
@@ -44,9 +44,9 @@ class Header(Message, frozen=True):
     kv_precision: Short
     stack: Short
     template_hash: Bytes32
-    prompt_hash: Bytes32
+    body_hash: Bytes32
     prompt_tokens: U32
-    prompt_tokens_hash: Bytes32  # of the token ids under the chat template
+    prompt_tokens_hash: Bytes32  # of the token ids that the body makes
     params: Params
     seed: Bytes32  # of the tape
     finish_reason: FinishReason
@@ -84,7 +84,7 @@ def output_hash(tokens: Sequence[int]) -> bytes:
 
 
 def prompt_tokens_hash(tokens: Sequence[int]) -> bytes:
-    """Hash of the prompt's token ids under the chat template."""
+    """Hash of the prompt's token ids."""
     return digest(b"prompt-tokens", *(t.to_bytes(4, "big") for t in tokens))
 
 
@@ -141,7 +141,7 @@ def header_for(
     """The header of an answer; `build` fills in its length and id width. reason: how it ended. seed: of the tape."""
     return Header(
         ARTIFACT_VERSION, inference_id, request.model, spec.weights_hash, spec.precision, spec.precision, str(stack),
-        spec.template_hash, request.prompt_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params,
+        spec.template_hash, request.body_hash, len(prompt_tokens), prompt_tokens_hash(prompt_tokens), request.params,
         seed, reason,
         taken=taken,
     )
@@ -161,7 +161,7 @@ def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
 
 def parse(data: bytes) -> Artifact:
     """From any bytes. Raises RemoteProtocolError naming the field."""
-    plain = decode(data, limit=MAX_FRAME // 2)
+    plain = decode(data, limit=MAX_ARTIFACT)
     if not (isinstance(plain, list) and len(plain) == 2 and all(isinstance(part, bytes) for part in plain)):
         raise RemoteProtocolError("an artifact is a header and rows", field="artifact", code="shape")
     header = unpack(Header, plain[0])

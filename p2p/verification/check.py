@@ -19,9 +19,10 @@ import numpy as np
 
 from p2p.base.genesis import CheckRules, ModelSpec
 from p2p.base.limits import TOP_RANKS
-from p2p.base.types import FinishReason, FinishRecord, Params, Request
+from p2p.base.types import FinishReason, FinishRecord, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
+from p2p.verification.sampling import Sampling
 from p2p.verification.profile import Noise, family, mixture, ratios
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 from p2p.verification.streamed import wrong_handover
@@ -55,13 +56,14 @@ def refused(reason: str) -> CheckResult:
 
 def judge(
     artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM,
-    equal: bool = False
+    equal: bool = False, sampling: Sampling | None = None,
 ) -> CheckResult:
     """Stage 1: one prefill of the claimed model against what was published. Pass `check_exact` first.
 
     rows: one per output token, token id -> log-probability in nats, each with the chosen token. noise: of the two
     stacks. ppm: wanted false alarms in a million honest answers. equal: both sides compute with the same kernels
-    (Profile.equal), so a single token can be proof (decision 035). Tokens that were taken over are judged by whoever
+    (Profile.equal), so a single token can be proof (decision 035). sampling: how the request wants its answer sampled;
+    None: by its Params alone. Tokens that were taken over are judged by whoever
     signed for them and say nothing about this executor. Raises ConfigError if the profile has no thresholds for `ppm`.
     """
     positions, own = artifact.positions(), artifact.header.taken_over
@@ -69,7 +71,8 @@ def judge(
         return refused("the prefill does not cover the answer")
     if any(position.token not in row for position, row in zip(positions, rows, strict=True)):
         return refused("the prefill does not cover the answer")
-    facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)[own:]
+    header = artifact.header
+    facts = answer_facts(positions, rows, header.params, header.seed, sampling=sampling)[own:]
     report = replace(weigh(facts, noise, ppm=ppm), tokens=len(positions))
     proof = _proof(facts, own) if equal else None
     if proof is None:
@@ -107,13 +110,13 @@ def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> CheckRe
 def check_exact(
     artifact: Artifact, request: Request, finish: FinishRecord, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int],
     *,
-    drawn: Sequence[bytes] = (),
+    drawn: Sequence[bytes] = (), sampling: Sampling | None = None,
 ) -> str | None:
     """Stage 0: the sentence that says what is wrong, or None.
 
     seed: the tape's, 32 bytes, as the draw gives it. eos_ids: ends of an answer according to the engine, where the
     registry names none. drawn: executors of the inference in the order in which they are asked; without them nothing
-    can be taken over.
+    can be taken over. sampling: how the request wants its answer sampled, from its body; None: by its Params alone.
     """
     header = artifact.header
     tokens = artifact.tokens
@@ -134,7 +137,7 @@ def check_exact(
             not spec.stacks or family(header.stack) in spec.stacks,
             "the artifact names a stack that the model may not be served on"
         ),
-        (header.prompt_hash == request.prompt_hash, "the artifact is for another prompt"),
+        (header.body_hash == request.body_hash, "the artifact is for another body"),
         (header.params == request.params, "the sampling parameters are not those asked for"),
         (header.seed == seed, "the seed is not the one the draw gives"),
         (0 < len(tokens) <= request.max_tokens, "the answer is empty or longer than asked for"),
@@ -145,11 +148,12 @@ def check_exact(
         if not holds:
             return sentence
     positions = artifact.positions()
+    rules = sampling or Sampling(request.params, spec.ends(eos_ids))
     return (
-        _check_end(tokens, header.finish_reason, request.max_tokens, spec.ends(eos_ids))
+        _check_end(tokens, header.finish_reason, request.max_tokens, rules.ends)
         or _check_taken(artifact, request, finish, drawn)
         or _check_rows(positions, spec.vocabulary)
-        or _check_tape(positions, request.params, seed, header.taken_over)
+        or _check_tape(positions, rules, seed, header.taken_over)
     )
 
 
@@ -212,39 +216,47 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
     # whether the client left is for the ledger: it needs the agent's record of these tokens
     if reason is FinishReason.STOPPED:
         return None if len(tokens) < max_tokens else "an answer of max_tokens was not stopped"
+    if reason is FinishReason.STOP_STRING:  # whether there is one is for who has the vocabulary (text/stop.py)
+        return None
     if not ended and len(tokens) != max_tokens:
         return "the answer is truncated: shorter than max_tokens without an end-of-sequence token"
     return None
 
 
-def _check_tape(positions: Sequence[Position], params: Params, seed: bytes, first: int) -> str | None:
-    """The chosen token must beat each published candidate under the tape, within what quantisation hides.
+def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, first: int) -> str | None:
+    """The chosen token must be allowed, and beat each published candidate under the tape within what quantisation hides.
 
     first: position of this executor's first own token; whoever streamed those before signed for them.
     """
-    tokens = [position.token for position in positions]
+    params = sampling.params
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
-    slack = (0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT) / scale + _EPSILON
+    factor = max(1.0, params.repetition_milli / 1000.0)
+    slack = factor * (0.5 / TOP_STEPS_PER_NAT + 0.5 / CHOSEN_STEPS_PER_NAT) / scale + _EPSILON
     rows = [[position.token, *(token for token, _ in position.top)] for position in positions[first:]]
+    state = sampling.begin([position.token for position in positions[:first]])
     for index, (position, ids, noise) in enumerate(
         zip(positions[first:], rows, tape.noise_of_rows(seed, first, rows, params), strict=True), first
     ):
-        counts = tape.output_counts(tokens[:index], ids) if params.presence_milli or params.frequency_milli else None
         published = np.array([position.logprob, *(p for _, p in position.top)])
-        values = tape.penalised(published, params, counts) / scale + noise
-        others = values[1:][[_competes(position, rank, params) for rank in range(len(position.top))]]
+        values = state.moved(published, np.array(ids, dtype=np.int64)) / scale + noise
+        others = values[1:][[_competes(position, rank, sampling) for rank in range(len(position.top))]]
         if others.size and others.max() - values[0] > slack:
             return f"position {index}: a published candidate beats the chosen token under the tape"
+        state.accept(position.token)
+        if state.broken_at is not None:
+            what = "its end token comes too early" if position.token in sampling.ends else "it breaks the grammar"
+            return f"position {state.broken_at}: the token is not allowed, {what}"
     return None
 
 
-def _competes(position: Position, rank: int, params: Params) -> bool:
+def _competes(position: Position, rank: int, sampling: Sampling) -> bool:
     """Whether a candidate is certainly inside the masks. Values at the quantisation's floor (255 steps) say nothing."""
     token, logprob = position.top[rank]
     if token == position.token or logprob <= _FLOOR:
         return False
+    params = sampling.params
     # what a mask keeps then depends on tokens that are not published
-    if params.presence_milli or params.frequency_milli:
+    if sampling.lifts:
         return not (params.top_k or params.min_p_milli or params.top_p_milli < 1000)
     if params.top_p_milli < 1000:
         return rank == 0  # the mass before a later one includes tokens that are not published

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from p2p.base.body import Grammar
 from p2p.base.types import Params
 
 Tokens = tuple[int, ...]
@@ -16,11 +17,15 @@ Row = Mapping[int, float]  # token id -> natural log-probability
 class Job:
     """One answer to generate."""
 
-    prompt_tokens: Tokens  # under the chat template
+    prompt_tokens: Tokens
     max_tokens: int  # of the answer, the prefix included
     params: Params
     seed: bytes  # of the tape, 32 bytes
     prefix: Tokens = ()  # output tokens that exist already
+    ends: Tokens = ()  # token ids that end an answer; empty: the engine's own
+    bias: tuple[tuple[int, int], ...] = ()  # (token id, thousandths of a nat), as in a Body
+    grammar: Grammar | None = None  # how the answer must look
+    session: bytes = b""  # requests of one session find each other's prefix cache; b"": none
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +42,12 @@ class Engine(Protocol):
     """All methods raise Unavailable if the engine does not answer, or answers an error or nonsense."""
 
     def generate(self, job: Job) -> AsyncIterator[TokenStep]:
-        """Output tokens after job.prefix. Ends after an end-of-sequence token, or at max_tokens (prefix included)."""
+        """Output tokens after job.prefix. Ends after an end token, or at max_tokens (prefix included)."""
         ...
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         """One prefill: for each output position the `top` best tokens and the actual one, with their log-probabilities
         in nats."""
-        ...
-
-    async def tokenize_chat(self, prompt: str) -> Tokens:
-        """The prompt as one user message under the model's chat template, with the generation prompt."""
         ...
 
     async def health(self) -> bool:

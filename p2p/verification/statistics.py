@@ -23,12 +23,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from p2p.base.types import Params
 from p2p.verification import tape
 from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
+from p2p.verification.sampling import Sampling, SamplingState
 
 Floats = NDArray[np.float64]
 LEAD, GAP, DISTANCE, CHOSEN, EXCESS, SURE = range(6)  # columns of the facts, described above
@@ -40,44 +40,47 @@ _FLOOR = -255 / TOP_STEPS_PER_NAT  # nats; the lowest log-probability that 8 bit
 
 
 def answer_facts(
-    positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *, start: int = 0
+    positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *, start: int = 0,
+    sampling: Sampling | None = None,
 ) -> Floats:
     """Facts of every token of an answer.
 
     rows: one per position, token id -> log-probability in nats; each must hold the chosen token. seed: of the tape, 32
-    bytes. start: tape position of the first token. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
+    bytes. start: tape position of the first token. sampling: what moves the choice besides `params`. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
     +-CAP. Raises KeyError if a row lacks its chosen token, ValueError if the lengths differ.
     """
     if len(positions) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(positions)} positions")
     out = np.zeros((len(positions), len(COLUMNS)))
-    tokens = [position.token for position in positions]
+    state = (sampling or Sampling(params)).begin()
     noises = tape.noise_of_rows(seed, start, [list(row) for row in rows], params)
     for index, (position, row, noise) in enumerate(zip(positions, rows, noises, strict=True)):
-        out[index, :2], out[index, EXCESS] = _replay(position.token, row, params, noise, tokens[:index])
+        out[index, :2], out[index, EXCESS] = _replay(position.token, row, state, noise)
         out[index, DISTANCE], out[index, CHOSEN] = _numbers(position, row)
         out[index, SURE] = max(row.values())
+        state.accept(position.token)
     return np.clip(out, -CAP, CAP)
 
 
 def _replay(
-    token: int, row: Mapping[int, float], params: Params, noise: Floats, before: Sequence[int]
+    token: int, row: Mapping[int, float], state: SamplingState, noise: Floats
 ) -> tuple[tuple[float, float], float]:
-    """((lead, gap), excess) of one token under the validator's numbers. noise: of the row's tokens; before: output so
-    far."""
-    ids = list(row)
-    chosen = ids.index(token)
-    logprobs = np.array([row[i] for i in ids])
-    counts = tape.output_counts(before, ids) if params.presence_milli or params.frequency_milli else None
+    """((lead, gap), excess) of one token under the validator's numbers. noise: of the row's tokens. state: before that
+    token."""
+    params = state.sampling.params
+    names = list(row)
+    ids, logprobs = np.array(names, dtype=np.int64), np.array([row[name] for name in names])
+    chosen = names.index(token)
     scale = params.temperature_milli / 1000.0 if params.temperature_milli else 1.0
-    free = tape.scores(logprobs, replace(params, top_k=0, top_p_milli=1000, min_p_milli=0), noise, counts) * scale
-    plain = free - noise * scale
-    ranked = _ranked(chosen, row, plain, params, before)
+    plain = state.moved(logprobs, ids)  # nats: penalties, biases, what is not allowed
+    if not np.isfinite(plain[chosen]):  # not allowed at all, which stage 0 refuses
+        return (-CAP, CAP), CAP
+    free = plain + (noise * scale if params.temperature_milli else 0.0)
+    ranked = _ranked(chosen, row, plain, state)
     above, known = int(np.count_nonzero(ranked)), ranked.copy()
     known[chosen] = True
-    masked = np.full(len(ids), -np.inf)
-    known_counts = None if counts is None else counts[known]
-    masked[known] = tape.scores(logprobs[known], params, noise[known], known_counts) * scale
+    masked = np.full(len(names), -np.inf)
+    masked[known] = tape.finish(plain[known], params, noise[known]) * scale
     inside = np.isfinite(masked)
     # else the mask keeps tokens that are not in the row, and its lowest value is not known
     whole = ranked.all() or above >= max(params.top_k, 1)
@@ -89,24 +92,23 @@ def _replay(
     return (float(free[chosen] - masked[best]), float(plain[best] - plain[chosen])), excess
 
 
-def _ranked(
-    chosen: int, row: Mapping[int, float], plain: Floats, params: Params, before: Sequence[int]
-) -> NDArray[np.bool_]:
+def _ranked(chosen: int, row: Mapping[int, float], plain: Floats, state: SamplingState) -> NDArray[np.bool_]:
     """Mask over the row's candidates: True where no token outside the row can rank above the candidate (TAPE.md,
     section 6).
 
-    Penalties move tokens, so the best of a row need not be the best of the vocabulary. A token outside the row has at
-    most the row's smallest value (not counting the chosen token, which may have been appended) plus what a negative
-    penalty adds.
+    Penalties and biases move tokens, and a grammar forbids some, so the best of a row need not be the best of the
+    vocabulary. A token outside the row has at most the row's smallest value (not counting the chosen token, which may
+    have been appended), moved as such a token is.
     """
-    everything = np.ones(len(row), dtype=np.bool_)
-    penalties = params.presence_milli or params.frequency_milli
+    params, sampling = state.sampling.params, state.sampling
     masks = params.top_k or params.top_p_milli < 1000 or params.min_p_milli
-    if not (penalties and masks and params.temperature_milli) or len(row) == 1:
-        return everything
-    unseen = [token for token in dict.fromkeys(before) if token not in row]
-    lift = tape.penalised(np.zeros(len(unseen)), params, tape.output_counts(before, unseen)).max(initial=0.0)
-    highest = min(value for at, value in enumerate(row.values()) if at != chosen) + lift
+    if not (sampling.lifts and masks and params.temperature_milli) or len(row) == 1:
+        return np.ones(len(row), dtype=np.bool_)
+    lowest = min(value for at, value in enumerate(row.values()) if at != chosen)
+    moved = [token for token in dict.fromkeys((*state.output, *sampling.bias)) if token not in row]
+    ids = np.array(moved, dtype=np.int64)
+    values = tape.penalised(np.full(len(moved), lowest), params, state.counts(ids), state.bias(ids))
+    highest = max(lowest, float(values.max(initial=-np.inf)))
     return np.asarray(plain > highest + _EPSILON, dtype=np.bool_)
 
 

@@ -27,8 +27,14 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
 
-def tape_seed(beacon: bytes, inference_id: bytes, client_nonce: int) -> bytes:
-    """The tape's seed, 32 bytes, which the executor neither knew before the request was signed nor could choose."""
+def tape_seed(beacon: bytes, inference_id: bytes, client_nonce: int, wanted: int | None = None) -> bytes:
+    """The tape's seed, 32 bytes, which the executor neither knew before the request was signed nor could choose.
+
+    wanted: the seed that the request names (Params.seed). Then the tape is a function of that alone, so that the same
+    question has the same answer again.
+    """
+    if wanted is not None:
+        return digest(b"folkmoot/tape/wanted", wanted.to_bytes(8, "big"))
     return digest(b"folkmoot/tape/1", beacon, inference_id, client_nonce.to_bytes(8, "big"))
 
 
@@ -103,13 +109,21 @@ def output_counts(tokens_before: Sequence[int], ids: Sequence[int] | NDArray[np.
     return result
 
 
-def penalised(logprobs: Floats, params: Params, counts: Floats | None = None) -> Floats:
-    """logprob - presence x [count > 0] - frequency x count, float64, same shape. counts: as of `output_counts`; None:
-    no output yet."""
+def penalised(
+    logprobs: Floats, params: Params, counts: Floats | None = None, bias: Floats | None = None
+) -> Floats:
+    """logprob x (repetition if count > 0) - presence x [count > 0] - frequency x count + bias, float64, same shape.
+
+    counts: as of `output_counts`; None: no output yet. With a repetition factor `logprobs` must be log-probabilities,
+    not raw logits, because a factor does not forgive a shift.
+    """
     row = np.asarray(logprobs, dtype=np.float64)
-    if counts is None or not (params.presence_milli or params.frequency_milli):
-        return row
-    result: Floats = row - params.presence_milli / 1000.0 * (counts > 0) - params.frequency_milli / 1000.0 * counts
+    if counts is not None:
+        if params.repetition_milli != 1000:
+            row = np.where(counts > 0, row * (params.repetition_milli / 1000.0), row)
+        if params.presence_milli or params.frequency_milli:
+            row = row - params.presence_milli / 1000.0 * (counts > 0) - params.frequency_milli / 1000.0 * counts
+    result: Floats = row if bias is None else row + bias
     return result
 
 
@@ -117,11 +131,17 @@ def scores(logprobs: Floats, params: Params, noise: Floats, counts: Floats | Non
     """The values of which the argmax is the chosen token: penalties, / T, top-k, top-p, min-p, + noise; -inf outside
     the masks.
 
-    All arguments have the shape of `logprobs`: the whole vocabulary, or a validator's candidates of one position.
-    Greedy (T = 0) takes the penalised values as they are: every mask keeps the best token, and there is no noise. A
-    constant added to all logprobs changes no choice, so raw logits serve as well.
+    All arguments have the shape of `logprobs`: the whole vocabulary, or a validator's candidates of one position. A
+    constant added to all logprobs changes no choice, so raw logits serve as well (but see `penalised`).
     """
-    row = penalised(logprobs, params, counts)
+    return finish(penalised(logprobs, params, counts), params, noise)
+
+
+def finish(row: Floats, params: Params, noise: Floats) -> Floats:
+    """From penalised values to scores: / T, masks, + noise. A value of -inf is never chosen where another is finite.
+
+    Greedy (T = 0) takes the values as they are: every mask keeps the best token, and there is no noise.
+    """
     if params.temperature_milli == 0:
         return row
     row = row / (params.temperature_milli / 1000.0)

@@ -29,17 +29,20 @@ from p2p.base.errors import (
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     KIB,
+    MAX_ARTIFACT,
+    MAX_BODY,
     MAX_FRAME,
     MAX_HANDOVERS,
     MAX_ITEMS,
     MAX_NAME,
     MAX_OUTPUT_TOKENS,
-    MAX_PROMPT_BYTES,
     MAX_PROPOSAL,
     MAX_REASON,
     MAX_TOKEN_TEXT,
+    MAX_TOKENS_PER_FRAME,
     MAX_TX,
     MAX_TXS_PER_BLOCK,
+    MIB,
 )
 from p2p.base.types import (
     U32,
@@ -68,40 +71,44 @@ _SMALL = 8 * KIB  # a signed record, a reason, a list of 64 keys or 512 numbers
 _MEMBERS = 128 * KIB  # a header with the signatures and keys of all validators
 _TEXT = 128 * KIB  # the text of one Tokens frame: MAX_TEXT characters
 _TOKEN_ID = 5  # one encoded token id
-_PAYLOAD = MAX_FRAME // 2  # an artifact, an answer or a snapshot's chunk
-_WITH_TOKENS = MAX_ITEMS + MAX_OUTPUT_TOKENS  # CBOR items of a frame with token ids
+_PAYLOAD = 2 * MIB  # an answer to a query, or a snapshot's chunk
+_WITH_TOKENS = MAX_ITEMS + MAX_TOKENS_PER_FRAME  # CBOR items of a frame with token ids
+_ROW = 32  # of an artifact
 MAX_TEXT = 65_536  # characters of text in one Tokens frame
 MAX_QUERY = 4096  # bytes of a query's operation and arguments
 MAX_DRAWN = 64  # candidates of a draw that are listed
 MAX_CHUNKS = 16**MAX_DIGITS  # chunks in a snapshot's manifest
 
-Prompt = Annotated[str, Meta(max_length=MAX_PROMPT_BYTES)]
-TokenIds = Annotated[tuple[U32, ...], Meta(max_length=MAX_OUTPUT_TOKENS)]
-NextTokens = Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_OUTPUT_TOKENS)]
+BodyBytes = Annotated[bytes, Meta(min_length=1, max_length=MAX_BODY)]  # canonical encoding of a Body (base/body.py)
+# Token ids of a whole answer, packed (base/token_ids.py): one CBOR item, however many.
+PackedIds = Annotated[bytes, Meta(max_length=MAX_OUTPUT_TOKENS * _TOKEN_ID)]
+NextTokens = Annotated[tuple[U32, ...], Meta(min_length=1, max_length=MAX_TOKENS_PER_FRAME)]
 Handovers = Annotated[tuple[SignedStreamed, ...], Meta(max_length=MAX_HANDOVERS)]
 PayloadBytes = Annotated[bytes, Meta(max_length=_PAYLOAD)]
+ArtifactBytes = Annotated[bytes, Meta(max_length=MAX_ARTIFACT)]
 
 
 class Ask(Message, frozen=True, tag="ask"):
     """A client asks an agent for an answer."""
 
-    BYTES: ClassVar[int] = MAX_PROMPT_BYTES + _SMALL
+    BYTES: ClassVar[int] = MAX_BODY + _SMALL
     version: U32
     signed_request: SignedRequest
-    prompt: Prompt
+    body: BodyBytes
+    rows: bool = False  # Tokens frames shall carry the artifact's rows, for who shows log-probabilities
 
 
 class Forward(Message, frozen=True, tag="forward"):
     """The agent hands a request to a drawn executor."""
 
-    BYTES: ClassVar[int] = MAX_PROMPT_BYTES + MAX_OUTPUT_TOKENS * _TOKEN_ID + _SMALL
-    ITEMS: ClassVar[int] = _WITH_TOKENS
+    BYTES: ClassVar[int] = MAX_BODY + MAX_OUTPUT_TOKENS * _TOKEN_ID + _SMALL
     version: U32
     signed_request: SignedRequest
-    prompt: Prompt
+    body: BodyBytes
     agent: Bytes32
-    prefix: TokenIds  # tokens that executors before this one streamed before they broke off
+    prefix: PackedIds  # tokens that executors before this one streamed before they broke off
     taken: Handovers = ()  # their signed statements about these tokens
+    rows: bool = False  # as in Ask
 
 
 class Accepted(Message, frozen=True, tag="accepted"):
@@ -133,12 +140,14 @@ class Declined(Message, frozen=True, tag="declined"):
 class Tokens(Message, frozen=True, tag="tokens"):
     """The next tokens of the answer, at least one: a frame without would keep a stalled stream open."""
 
-    BYTES: ClassVar[int] = _TEXT + MAX_OUTPUT_TOKENS * _TOKEN_ID + _TINY
+    BYTES: ClassVar[int] = _TEXT + MAX_TOKENS_PER_FRAME * (_TOKEN_ID + _ROW) + _TINY
     ITEMS: ClassVar[int] = _WITH_TOKENS
     position: U32  # of the first of them in the answer
     tokens: NextTokens
     text: Annotated[str, Meta(max_length=MAX_TEXT)]
     signature: Bytes64  # the executor's, over a Streamed up to the last of them
+    # Their rows as in the artifact with 18 bits an id, where the request asks for rows. Not signed: the artifact is.
+    rows: Annotated[bytes, Meta(max_length=MAX_TOKENS_PER_FRAME * _ROW)] = b""
 
 
 class Stop(Message, frozen=True, tag="stop"):
@@ -151,9 +160,9 @@ class Stop(Message, frozen=True, tag="stop"):
 class Done(Message, frozen=True, tag="done"):
     """The answer is complete."""
 
-    BYTES: ClassVar[int] = _PAYLOAD + _SMALL
+    BYTES: ClassVar[int] = MAX_ARTIFACT + _SMALL
     finish: SignedFinish
-    artifact: PayloadBytes  # its root is in the finish record; the client checks its tokens against it
+    artifact: ArtifactBytes  # its root is in the finish record; the client checks its tokens against it
 
 
 class Failure(Message, frozen=True, tag="failure"):
@@ -175,11 +184,11 @@ class PayloadWanted(Message, frozen=True, tag="payload_wanted"):
 
 
 class Payload(Message, frozen=True, tag="payload"):
-    """What a check needs: prompt and artifact."""
+    """What a check needs: body and artifact."""
 
-    BYTES: ClassVar[int] = _PAYLOAD + MAX_PROMPT_BYTES + _SMALL
-    prompt: Prompt
-    artifact: PayloadBytes
+    BYTES: ClassVar[int] = MAX_ARTIFACT + MAX_BODY + _SMALL
+    body: BodyBytes
+    artifact: ArtifactBytes
 
 
 class SyncWanted(Message, frozen=True, tag="sync_wanted"):

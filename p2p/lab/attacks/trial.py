@@ -48,7 +48,7 @@ async def attempt(
         max_tokens, 0, 1, key.public, 0,
     )
     inference_id = SignedRequest(request, key.sign(Domain.REQUEST, network, encode(request))).inference_id
-    seed = tape.tape_seed(beacon, inference_id, request.client_nonce)
+    seed = tape.tape_seed(beacon, inference_id, request.client_nonce, request.params.seed)
     ends = await end_tokens(honest)
     steps = await collect(engine.generate(Job(prompt_tokens, max_tokens, params, seed)))
     reason = FinishReason.STOP if steps and steps[-1].token in ends else FinishReason.LENGTH
