@@ -130,6 +130,14 @@ class Body(Message, frozen=True):
         tuple[tuple[TokenId, Annotated[int, Meta(ge=-BIAS_MILLI, le=BIAS_MILLI)]], ...], Meta(max_length=MAX_BIASES),
     ] = ()
     grammar: Grammar | None = None
+    # Output tokens of an earlier request whose answer this one continues, packed (base/token_ids.py). They are charged
+    # as a part of the prompt. The answer's positions go on after them, and stop strings, penalties and grammar count
+    # them.
+    begun: Annotated[bytes, Meta(max_length=MAX_BODY // 2)] = b""
+
+    @property
+    def begun_tokens(self) -> tuple[int, ...]:
+        return unpack_ids(self.begun, "begun")
 
     @property
     def hash(self) -> bytes:
@@ -170,6 +178,8 @@ def check_body(body: Body) -> None:
             raise InvalidRequest(f"token ids have {TOKEN_BYTES} bytes each", field="prompt")
     elif not prompt.text:
         raise InvalidRequest("the prompt is empty; ask something", field="prompt")
+    if len(body.begun) % TOKEN_BYTES:
+        raise InvalidRequest(f"token ids have {TOKEN_BYTES} bytes each", field="begun")
     ids = [token for token, _ in body.bias]
     if any(after <= before for before, after in zip(ids, ids[1:], strict=False)):
         raise InvalidRequest("the biases must name ascending token ids, each once", field="bias")

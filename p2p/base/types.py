@@ -59,7 +59,7 @@ class Params(Message, frozen=True):
     # Factor x 1000 on the log-probabilities of the OUTPUT tokens so far; 1000 = off.
     repetition_milli: Annotated[int, Meta(ge=100, le=10_000)] = 1000
     min_tokens: U32 = 0  # of output, before which no end token is allowed
-    seed: U64 | None = None  # of the sampling tape; None: the draw gives one that nobody knew before
+    seed: Bytes32 | None = None  # of the sampling tape; None: the draw gives one that nobody knew before
 
 
 class Request(Message, frozen=True):

@@ -235,7 +235,7 @@ def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, 
     rows = [[position.token, *(token for token, _ in position.top)] for position in positions[first:]]
     state = sampling.begin([position.token for position in positions[:first]])
     for index, (position, ids, noise) in enumerate(
-        zip(positions[first:], rows, tape.noise_of_rows(seed, first, rows, params), strict=True), first
+        zip(positions[first:], rows, tape.noise_of_rows(seed, sampling.start + first, rows, params), strict=True), first
     ):
         published = np.array([position.logprob, *(p for _, p in position.top)])
         values = state.moved(published, np.array(ids, dtype=np.int64)) / scale + noise
@@ -245,7 +245,7 @@ def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, 
         state.accept(position.token)
         if state.broken_at is not None:
             what = "its end token comes too early" if position.token in sampling.ends else "it breaks the grammar"
-            return f"position {state.broken_at}: the token is not allowed, {what}"
+            return f"position {index}: the token is not allowed, {what}"
     return None
 
 

@@ -18,10 +18,11 @@ class Job:
     """One answer to generate."""
 
     prompt_tokens: Tokens
-    max_tokens: int  # of the answer, the prefix included
+    max_tokens: int  # of the answer, the prefix included, `begun` not
     params: Params
     seed: bytes  # of the tape, 32 bytes
     prefix: Tokens = ()  # output tokens that exist already
+    begun: Tokens = ()  # output tokens of an earlier request, which come before `prefix` (Body.begun)
     ends: Tokens = ()  # token ids that end an answer; empty: the engine's own
     bias: tuple[tuple[int, int], ...] = ()  # (token id, thousandths of a nat), as in a Body
     grammar: Grammar | None = None  # how the answer must look

@@ -43,7 +43,8 @@ class Sampling:
     params: Params
     ends: frozenset[int] = frozenset()  # token ids that end an answer
     bias: Mapping[int, float] = field(default_factory=dict)  # token id -> nats that are added
-    grammar: Callable[[], Matcher] | None = None  # begins at the answer's first token
+    grammar: Callable[[], Matcher] | None = None  # begins at the first token of `begun`, or of the answer
+    begun: tuple[int, ...] = ()  # output tokens of an earlier request, which this answer continues
 
     @property
     def counts_output(self) -> bool:
@@ -61,10 +62,15 @@ class Sampling:
         """Whether some tokens may not be chosen."""
         return bool(self.grammar) or self.params.min_tokens > 0
 
+    @property
+    def start(self) -> int:
+        """Tape position of the answer's first token."""
+        return len(self.begun)
+
     def begin(self, before: Sequence[int] = ()) -> SamplingState:
-        """At the position after the output tokens `before`."""
+        """At the position after `begun` and the answer's first tokens `before`."""
         state = SamplingState(self)
-        for token in before:
+        for token in (*self.begun, *before):
             state.accept(token)
         return state
 
@@ -74,8 +80,8 @@ class SamplingState:
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
-        self.output: list[int] = []
-        self.broken_at: int | None = None  # position of the first token that was not allowed
+        self.output: list[int] = []  # tokens so far, those of `begun` included
+        self.broken_at: int | None = None  # tape position of the first token that was not allowed
         self._matcher = sampling.grammar() if sampling.grammar is not None else None
         self._ids = np.array(sorted(sampling.bias), dtype=np.int64)
         self._bias = np.array([sampling.bias[int(token)] for token in self._ids], dtype=np.float64)

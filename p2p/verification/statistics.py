@@ -40,20 +40,21 @@ _FLOOR = -255 / TOP_STEPS_PER_NAT  # nats; the lowest log-probability that 8 bit
 
 
 def answer_facts(
-    positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *, start: int = 0,
+    positions: Sequence[Position], rows: Sequence[Mapping[int, float]], params: Params, seed: bytes, *,
     sampling: Sampling | None = None,
 ) -> Floats:
     """Facts of every token of an answer.
 
     rows: one per position, token id -> log-probability in nats; each must hold the chosen token. seed: of the tape, 32
-    bytes. start: tape position of the first token. sampling: what moves the choice besides `params`. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
+    bytes. sampling: what moves the choice besides `params`. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
     +-CAP. Raises KeyError if a row lacks its chosen token, ValueError if the lengths differ.
     """
     if len(positions) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(positions)} positions")
     out = np.zeros((len(positions), len(COLUMNS)))
-    state = (sampling or Sampling(params)).begin()
-    noises = tape.noise_of_rows(seed, start, [list(row) for row in rows], params)
+    rules = sampling or Sampling(params)
+    state = rules.begin()
+    noises = tape.noise_of_rows(seed, rules.start, [list(row) for row in rows], params)
     for index, (position, row, noise) in enumerate(zip(positions, rows, noises, strict=True)):
         out[index, :2], out[index, EXCESS] = _replay(position.token, row, state, noise)
         out[index, DISTANCE], out[index, CHOSEN] = _numbers(position, row)

@@ -27,15 +27,20 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
 
-def tape_seed(beacon: bytes, inference_id: bytes, client_nonce: int, wanted: int | None = None) -> bytes:
+def tape_seed(beacon: bytes, inference_id: bytes, client_nonce: int, wanted: bytes | None = None) -> bytes:
     """The tape's seed, 32 bytes, which the executor neither knew before the request was signed nor could choose.
 
-    wanted: the seed that the request names (Params.seed). Then the tape is a function of that alone, so that the same
-    question has the same answer again.
+    wanted: the seed that the request names (Params.seed), so that the same question has the same answer again, or so
+    that another request continues an answer.
     """
     if wanted is not None:
-        return digest(b"folkmoot/tape/wanted", wanted.to_bytes(8, "big"))
+        return wanted
     return digest(b"folkmoot/tape/1", beacon, inference_id, client_nonce.to_bytes(8, "big"))
+
+
+def seed_of(number: int) -> bytes:
+    """The seed for a number that a user gives, such as the `seed` of an API: 32 bytes."""
+    return digest(b"folkmoot/tape/number", number.to_bytes(16, "big", signed=True))
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:
