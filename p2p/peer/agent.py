@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p.base.body import open_body
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
-from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
+from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, TOKEN_TIMEOUT_S
+from p2p.base.token_ids import pack_ids
 from p2p.base.types import (
     VERSION,
     FinishReason,
@@ -29,8 +31,6 @@ from p2p.base.types import (
     StartRecord,
     Streamed,
 )
-from p2p.base.weighted_draw import draw_executors
-from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
@@ -111,7 +111,7 @@ class Agent:
         signed = ask.signed_request
         request = signed.request
         height = self.chain.height()
-        check_prompt(ask.prompt, request.prompt_hash)
+        open_body(ask.body, request.body_hash)
         if not request.may_be_started_by(self.key.public):
             raise InvalidRequest("the request names another agent; ask that, or sign one for this peer", field="agent")
         if not self.chain.reader.is_registered(self.key.public):
@@ -124,13 +124,12 @@ class Agent:
                 f"sign the newest height, at most {BEACON_MAX_AGE} behind", field="draw_height",
             )
         self.chain.reservations.check_new(signed)
-        beacon = self.chain.reader.beacon_at(request.draw_height)
-        if beacon is None:
+        draw = self.chain.reader.draw_for(signed)
+        if draw is None:
             raise Unavailable(
                 "this peer has no beacon of that height yet; it is still joining; ask another", field="draw_height"
             )
-        serving = self.chain.reader.serving_at(request.model, request.draw_height)
-        drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
+        drawn = draw.executors(signed, self.key.public)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
@@ -139,7 +138,7 @@ class Agent:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(client), usage, room)
-            await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
+            await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
     async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
@@ -169,8 +168,8 @@ class Agent:
         done = False
         try:
             forward = Forward(
-                VERSION, session.ask.signed_request, session.ask.prompt, self.key.public, tuple(session.tokens),
-                tuple(session.taken_over),
+                VERSION, session.ask.signed_request, session.ask.body, self.key.public, pack_ids(session.tokens),
+                tuple(session.taken_over), session.ask.rows,
             )
             try:
                 await stream.send(pack_frame(forward))
@@ -289,5 +288,5 @@ class Agent:
     async def _keep(self, session: _Session, done: Done) -> None:
         """The payload, for committees that the executor does not answer, and for `folkmoot verify` by this peer's
         owner."""
-        payload = encode(Payload(session.ask.prompt, done.artifact))
+        payload = encode(Payload(session.ask.body, done.artifact))
         await trio.to_thread.run_sync(self.chain.payloads.put, bytes(done.finish.record.inference_id), payload)
