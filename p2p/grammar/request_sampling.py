@@ -5,10 +5,11 @@ Law: executor, validator and `folkmoot verify` call this one function, so they r
 
 from __future__ import annotations
 
-from p2p.base.body import Body
-from p2p.base.types import Params
 from p2p.grammar.compiled import compile_grammar
 from p2p.grammar.tokenizer import GrammarTokenizer
+
+from p2p.base.body import Body
+from p2p.base.types import Params
 from p2p.verification.sampling import Sampling
 
 MILLI = 1000.0

@@ -22,8 +22,8 @@ from p2p.base.limits import TOP_RANKS
 from p2p.base.types import FinishReason, FinishRecord, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
-from p2p.verification.sampling import Sampling
 from p2p.verification.profile import Noise, family, mixture, ratios
+from p2p.verification.sampling import Sampling
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 from p2p.verification.streamed import wrong_handover
 

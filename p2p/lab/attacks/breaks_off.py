@@ -26,7 +26,7 @@ class BreaksOff(Agent):
         signed = session.ask.signed_request
         stream = await self.open_stream(peer_id(node), "infer")
         try:
-            await stream.send(pack_frame(Forward(VERSION, signed, session.ask.prompt, self.key.public, (), ())))
+            await stream.send(pack_frame(Forward(VERSION, signed, session.ask.body, self.key.public, b"")))
             left = signed.request.max_tokens - 1
             while left > 0:
                 frame = await receive_frame(

@@ -19,7 +19,7 @@ from p2p.base.body import Body, one_message
 from p2p.base.codec import Message, encode, load, unpack
 from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.keys import Domain, digest, verify
+from p2p.base.keys import Domain, verify
 from p2p.base.limits import SPRINT_COMMIT_LEAD
 from p2p.base.types import (
     SPRINT_ACCOUNT,
