@@ -126,7 +126,7 @@ def calibrated() -> Noise:
 
 
 def write_files(directory: Path) -> dict[str, str]:
-    """Write the model's tokenizer, chat template and calibration. Returns the settings of a peer whose ML node it is."""
+    """Write the model's text files and calibration. Returns the settings of a peer whose ML node it is."""
     folder, profile = directory / "toy", directory / "profile.json"
     folder.mkdir(exist_ok=True)
     write_file(profile, PROFILE.read_bytes(), field="dir")

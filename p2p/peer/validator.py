@@ -175,8 +175,8 @@ class Validator:
         sampling: Sampling | None = None,
     ) -> check.CheckResult:
         """Stage 1 under the calibration of the two stacks. own: this peer's stack. wanted: hash of the profile that
-        validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises Unavailable if this stack is not calibrated or the profile
-        is another one."""
+        validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises
+        Unavailable if this stack is not calibrated or the profile is another one."""
         stack = artifact.header.stack
         found = self.profile or profile.shipped(artifact.header.model)
         if found is None or found.model != artifact.header.model:

@@ -224,7 +224,8 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
 
 
 def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, first: int) -> str | None:
-    """The chosen token must be allowed, and beat each published candidate under the tape within what quantisation hides.
+    """The chosen token must be allowed, and beat each published candidate under the tape within what quantisation
+    hides.
 
     first: position of this executor's first own token; whoever streamed those before signed for them.
     """
