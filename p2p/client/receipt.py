@@ -149,7 +149,7 @@ def _artifact_problems(
         (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
         (header.inference_id == signed.inference_id, "the artifact is about another inference"),
         ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
-         "the artifact is about another model, prompt or other parameters than were asked for"),
+         "the artifact is about another model, body or other parameters than were asked for"),
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),
