@@ -126,7 +126,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, prof
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
-    from p2p.verification.text import TextStream, Vocabulary, text_hash
+    from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 
     engine, header = opened.engine, case.artifact.header
     noise = profile.noise(header.stack, opened.stack, context=header.context)

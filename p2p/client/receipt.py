@@ -21,7 +21,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
 from p2p.verification.streamed import wrong_handover
 from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
+from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Accepted, Done
 
 

@@ -43,7 +43,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check
 from p2p.verification.artifact import Artifact
 from p2p.verification.engine import Engine, Job, TokenStep
-from p2p.verification.text import text_hash
+from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Declined, Done, Forward, Payload, pack_frame
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from p2p.base.types import StackClass
 from p2p.inference.stack.model import check_tokenizer
 from p2p.verification.engine import Engine
 from p2p.verification.profile import family
-from p2p.verification.text import Vocabulary
+from p2p.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
-from p2p.verification.text import text_hash
+from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Payload
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from p2p.base.types import StackClass
 from p2p.peer.ready_engine import ReadyEngine, Tokenizer
-from p2p.verification.text import Vocabulary
+from p2p.text.vocabulary import Vocabulary
 from testnet.simulated_engine import EOS
 from tests.verification.toy import WORDS
 

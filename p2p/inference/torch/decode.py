@@ -22,7 +22,7 @@ from p2p.inference.torch.cache import Decode, Prefill
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.pick import pick
 from p2p.verification.engine import Job, TokenStep
-from p2p.verification.text import TextStream
+from p2p.text.vocabulary import TextStream
 
 
 @dataclass(frozen=True, slots=True)
