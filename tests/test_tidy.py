@@ -15,6 +15,7 @@ ALLOWED = {
     "libp2p": ("p2p/gossip/",),
     "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
+    "llguidance": ("p2p/grammar/",),
     "vllm": ("p2p/inference/vllm/",),
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
     "transformers": ("p2p/inference/stack/model.py", "p2p/lab/attacks/weights.py", "p2p/inference/torch/"),
