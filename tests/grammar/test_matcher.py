@@ -12,10 +12,12 @@ import pytest
 
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
-from p2p.grammar.matcher import Matcher, compile_grammar
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.matcher import Matcher
 from p2p.grammar.tokenizer import GrammarTokenizer
+from testnet.simulated_engine import BYTE_BASE as TOY_BASE
+from testnet.simulated_engine import EOS, VOCAB, tokenizer_json
 from tests.grammar.tokens import (
-    BYTE_BASE,
     ENDS,
     PIECES,
     SPECIAL,
@@ -24,7 +26,6 @@ from tests.grammar.tokens import (
     compiled,
     takes,
     text_of,
-    tokenizer,
     tokens_of,
 )
 
@@ -184,7 +185,7 @@ def test_a_token_is_allowed_by_its_bytes_however_it_is_cut() -> None:
 
 def test_where_no_token_fits_only_ends_are_allowed() -> None:
     """A model whose tokens cannot write a byte: the answer ends rather than hang."""
-    few = GrammarTokenizer.of((b"", b"a"), frozenset({0}), 3)
+    few = GrammarTokenizer((b"", b"a"), frozenset({0}), 3)
     matcher = compile_grammar(Grammar(REGEX, "a?b"), few).begin()
     assert matcher.accept(1)
     assert np.flatnonzero(matcher.allowed()).tolist() == [0]
@@ -207,9 +208,16 @@ def test_answers_do_not_share_their_state() -> None:
 
 def test_a_model_without_end_tokens_has_no_grammars() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        GrammarTokenizer.of(PIECES, frozenset(), VOCABULARY)
+        GrammarTokenizer(PIECES, frozenset(), VOCABULARY)
     assert caught.value.field == "grammar"
     with pytest.raises(InvalidRequest):
-        GrammarTokenizer.of(PIECES, frozenset({VOCABULARY}), VOCABULARY)
-    assert GrammarTokenizer.of(PIECES, ENDS, VOCABULARY) is tokenizer()
-    assert BYTE_BASE == 3
+        GrammarTokenizer(PIECES, frozenset({VOCABULARY}), VOCABULARY)
+
+
+def test_a_tokenizer_is_read_from_the_model_s_own_file_once() -> None:
+    raw = tokenizer_json().encode()
+    made = GrammarTokenizer.from_json(raw, frozenset({EOS}), VOCAB)
+    assert GrammarTokenizer.from_json(raw, frozenset({EOS}), VOCAB) is made
+    matcher = compile_grammar(Grammar(REGEX, "hi"), made).begin()
+    assert matcher.accept(TOY_BASE + ord("h"))
+    assert np.flatnonzero(matcher.allowed()).tolist() == [TOY_BASE + ord("i")]

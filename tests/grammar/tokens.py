@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from p2p.base.body import Grammar, GrammarKind
-from p2p.grammar.matcher import CompiledGrammar, Matcher, compile_grammar
+from p2p.grammar.compiled import CompiledGrammar, compile_grammar
+from p2p.grammar.matcher import Matcher
 from p2p.grammar.tokenizer import GrammarTokenizer
 
 ENDS = frozenset({1, 300})  # two end tokens, one of them behind the words
@@ -21,7 +22,7 @@ VOCABULARY = 320  # ids that no token has, too
 
 @cache
 def tokenizer() -> GrammarTokenizer:
-    return GrammarTokenizer.of(PIECES, ENDS, VOCABULARY)
+    return GrammarTokenizer(PIECES, ENDS, VOCABULARY)
 
 
 def compiled(kind: GrammarKind, source: str = "") -> CompiledGrammar:
