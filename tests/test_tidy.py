@@ -17,6 +17,7 @@ ALLOWED = {
     "lmdb": ("p2p/store/lmdb.py",),
     "tokenizers": ("p2p/text/",),
     "jinja2": ("p2p/text/",),
+    "llguidance": ("p2p/grammar/",),
     "vllm": ("p2p/inference/vllm/",),
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
     "transformers": ("p2p/inference/stack/model.py", "p2p/lab/attacks/weights.py", "p2p/inference/torch/"),

@@ -34,6 +34,15 @@ MAX_CALLS: Final = 128  # of tools in one message
 MAX_TOOLS: Final = 128  # that one request offers
 MAX_TEMPLATE_ARGS: Final = 4 * KIB  # of variables for the chat template
 MAX_GRAMMAR: Final = 128 * KIB  # the source of a grammar, such as a JSON schema
+MAX_PATTERN: Final = 16 * KIB  # characters of a regex, or of a grammar in Lark
+MAX_SCHEMA_COUNT: Final = 10_000  # of minItems, maxItems, minProperties and maxProperties in a schema: each costs a KiB
+GRAMMAR_CPU_S: Final = 1  # of the process that tries a new grammar, whole seconds; a usual one takes 0.1
+GRAMMAR_PATIENCE: Final = 4  # times that, for a validator: no grammar that was served may go unjudged
+GRAMMAR_WALL_S: Final = 20.0  # and after so long it is ended on a machine that is busy
+GRAMMAR_MEMORY: Final = 512 * MIB  # address space of that process
+GRAMMAR_TRIALS: Final = 2  # such processes at once
+GRAMMARS_TRIED: Final = 1024  # grammars whose trial is remembered
+GRAMMARS_KEPT: Final = 8  # compiled grammars that are kept: the largest have tens of MiB
 MAX_STOPS: Final = 16  # stop strings
 MAX_STOP: Final = 256  # characters of one
 MAX_BIASES: Final = 1024  # tokens with a bias
@@ -382,4 +391,5 @@ assert CIRCUITS_TO_PEER_FROM_GROUP < CIRCUITS_TO_PEER < BUDGETS["connections"].g
 assert RESERVATION_LEAST_S < RESERVATION_S
 assert 3 * WORKING_EVERY_S < EXECUTOR_SILENT_S < TOKEN_TIMEOUT_S
 assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME
+assert MAX_PATTERN < MAX_GRAMMAR
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY
