@@ -42,11 +42,17 @@ class ModelText:
     vocabulary: Vocabulary = field(repr=False)
     tokenizer_hash: bytes  # SHA-256 of tokenizer.json
     template_hash: bytes  # SHA-256 of the chat template's text; NO_TEMPLATE: there is none
+    tokenizer: bytes = field(repr=False)  # tokenizer.json
     _tokens: Tokens = field(repr=False)
     _source: str = field(repr=False, default="")
     _template: Template | None = field(repr=False, default=None)
     _template_tokens: Mapping[str, str] = field(repr=False, default_factory=dict)
     _kept: _Kept = field(repr=False, default_factory=lambda: _Kept())
+
+    @property
+    def template(self) -> bytes:
+        """The chat template's text as bytes, whose hash is `template_hash`; empty: there is none."""
+        return self._source.encode() if self.has_template else b""
 
     @property
     def has_template(self) -> bool:
@@ -134,7 +140,7 @@ def load_model_text(
         raise ConfigError(f"a chat template has at most {MAX_TEMPLATE} characters", field="template")
     return ModelText(
         parse_vocabulary(tokenizer, markers(tool_format)), hashlib.sha256(tokenizer).digest(), template_hash(template),
-        Tokens(tokenizer), template or "", None if template is None else compiled(template), dict(template_tokens),
+        tokenizer, Tokens(tokenizer), template or "", None if template is None else compiled(template), dict(template_tokens),
     )
 
 
