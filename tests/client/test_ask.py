@@ -4,8 +4,7 @@ requests, and for nothing else. What it signed is paid once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -68,13 +67,6 @@ class Agent:
             await stream.send(pack_frame(line))
             line = self.script.pop(0)
         await stream.send(pack_frame(failure(line)))
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Liar]:
-    made = Liar(tmp_path)
-    yield made
-    made.chain.close()
 
 
 async def asked(

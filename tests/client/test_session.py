@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from msgspec.structs import replace
 
 from p2p.base.executor_draw import draw_id, session_lots
@@ -18,13 +14,6 @@ from p2p.client.session import Session
 from p2p.wire.frames import Accepted
 from tests.client.liar import PEER, Liar
 from tests.sim.traffic import CLIENT
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Liar]:
-    made = Liar(tmp_path)
-    yield made
-    made.chain.close()
 
 
 def test_a_session_begins_with_its_first_request_and_lasts_its_heights() -> None:

@@ -4,7 +4,6 @@ price near a proved one."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,6 @@ from tests.sim.traffic import CLIENT, MODEL
 
 MAX_U64 = 2**63 - 1
 __all__ = ["BY_KEY", "CLIENT", "MODEL", "PEER", "Liar"]
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Liar]:
-    made = Liar(tmp_path)
-    yield made
-    made.chain.close()
-
 
 # -- the draw ----------------------------------------------------------------------------------------------------------
 
