@@ -103,6 +103,10 @@ class Client:
         """What the model continues `prompt` with. options: as Client.text."""
         return await self._do(lambda client: client.text(model, prompt, **options))
 
+    async def counted(self, question: Question) -> Question:
+        """The same question, with a bound on its prompt that the model's own tokenizer counted."""
+        return await self._do(lambda client: client.counted(question))
+
     async def models(self) -> tuple[ModelCard, ...]:
         """The models in use."""
         return await self._do(lambda client: client.models())

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -35,6 +35,9 @@ from p2p.wire.answers.inferences import InferenceAnswer
 from p2p.wire.answers.network import GovernanceAnswer, PricesAnswer
 from p2p.wire.answers.reading import read
 
+if TYPE_CHECKING:
+    from p2p.text.model_text import ModelText
+
 DEFAULT_MAX_TOKENS = 128
 
 
@@ -46,6 +49,7 @@ class Client:
     payer: Payer
     cache: ModelCache
     _cards: dict[str, ModelCard] = field(default_factory=dict)  # as told last
+    _texts: dict[tuple[str, str], ModelText] = field(default_factory=dict)  # by the hashes of their files
 
     @classmethod
     @asynccontextmanager
@@ -156,6 +160,19 @@ class Client:
         tokenizer = await self._file(card.tokenizer_hash, MAX_TOKENIZER)
         template = (await self._file(card.template_hash, MAX_TEMPLATE_FILE)).decode("utf-8", "replace")
         return ModelFiles(card, tokenizer, template if card.has_template else None)
+
+    async def counted(self, question: Question) -> Question:
+        """The same question, with a bound on its prompt that the model's own tokenizer counted. So less of the account
+        is held than by counting bytes. Raises as model_text, and InvalidRequest for a body that makes no tokens."""
+        files = await self.model_text(question.model)
+
+        def count() -> int:
+            key = (files.card.tokenizer_hash, files.card.template_hash)
+            if key not in self._texts:
+                self._texts[key] = files.load()
+            return len(self._texts[key].prompt(question.body)) + len(question.body.begun_tokens)
+
+        return replace(question, prompt_tokens=await trio.to_thread.run_sync(count))
 
     async def _file(self, name: str, limit: int) -> bytes:
         """The file whose SHA-256 is `name`; empty for none."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.files import make_folder, read_file, write_file
@@ -20,6 +20,9 @@ from p2p.base.limits import MODEL_CACHE
 from p2p.client.model_card import ModelCard
 from p2p.wire.answers.model_files import ModelFileAnswer
 from p2p.wire.answers.reading import read
+
+if TYPE_CHECKING:
+    from p2p.text.model_text import ModelText
 
 Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -31,6 +34,14 @@ class ModelFiles:
     card: ModelCard
     tokenizer: bytes  # tokenizer.json
     template: str | None  # the chat template's text; None: the model has none
+
+    def load(self) -> ModelText:
+        """The model's text: it takes up to a second, so call it in a thread. Raises ConfigError for files that this
+        version cannot read."""
+        from p2p.text.model_text import load_model_text  # most programs count no tokens
+
+        tokens = dict(self.card.template_tokens)
+        return load_model_text(self.tokenizer, self.template, tokens, tool_format=self.card.tool_format)
 
 
 async def fetch_file(ask: Ask, peer: str, wanted: bytes, limit: int) -> bytes:

@@ -93,6 +93,10 @@ class Client:
         """What the model continues `prompt` with. options: as Client.text."""
         return self._do(lambda client: client.text(model, prompt, **options))
 
+    def counted(self, question: Question) -> Question:
+        """The same question, with a bound on its prompt that the model's own tokenizer counted."""
+        return self._do(lambda client: client.counted(question))
+
     def models(self) -> tuple[ModelCard, ...]:
         """The models in use."""
         return self._do(lambda client: client.models())

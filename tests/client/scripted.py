@@ -24,11 +24,10 @@ from p2p.verification.artifact import output_hash, pack_rows
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
 from p2p.wire.answers.model_files import model_file_answer, no_model_file
 from p2p.wire.frames import Accepted, Answer, Ask, Done, Query, Tokens, Trying, failure, pack_frame, receive_frame
 from tests.client.liar import BY_KEY, Liar
-from tests.client.one_answer import pipe
+from tests.client.one_answer import pipe, text_hash
 
 END = 2  # the token that ends an answer
 LONGEST = 60  # tokens of an answer

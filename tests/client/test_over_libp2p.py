@@ -137,6 +137,8 @@ async def test_leaving_a_loop_ends_the_answer_and_at_the_terms_nothing_is_signed
         with SyncClient(place.folder, peers=place.addresses) as client:
             with client.answer(question()) as events:
                 assert isinstance(next(events), TermsShown)
+                client.models()  # time enough to go on, were that allowed
+            assert not (place.folder / "nonces").exists()
             assert [peer.asked for peer in place.peers] == [[], []]
             with client.answer(question()) as events:
                 for event in events:
@@ -231,5 +233,6 @@ async def test_errors_of_opening_reach_who_opens(tmp_path: Path) -> None:
 
 def test_all_three_have_the_same_calls() -> None:
     for room in (p2p.client.sync.Client, p2p.client.aio.Client):
-        for call in ("answer", "complete", "chat", "text", "models", "account", "inference", "model_text"):
+        for call in ("answer", "complete", "chat", "text", "models", "account", "inference", "model_text",
+                     "counted"):
             assert callable(getattr(room, call))

@@ -95,7 +95,7 @@ async def test_numbers_of_tokens_that_were_taken_over_are_the_last_executors() -
     taken = sign_streamed(EXECUTOR, NETWORK, SIGNED.inference_id, 0, 1, chain_after(SIGNED.inference_id, [7]))
     done = finished([7, 8], "ab", key=OTHER, taken=(taken,), logprob=-0.1)
     one = frame([7], "a", rows=True)
-    differing = replace(one, rows=b"".join((one.rows[:3], b"\x01", one.rows[4:])))
+    differing = replace(one, rows=b"".join((one.rows[:3], b"\x02", one.rows[4:])))
     second = frame([8], "b", before=[7], first=1, key=OTHER, rows=True)
     assert ROWS not in problems(await followed([*BEGIN, differing, *NEXT, second, done], rows=True))
 
