@@ -107,6 +107,24 @@ MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
 MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
+# -- clients
+CLIENT_PEERS: Final = 4  # connections that a client keeps, to choose among
+CLIENT_TRIES: Final = 6  # peers asked in a row with one question, without a token from any
+CLIENT_RESUMES: Final = 8  # times that one answer is continued at another peer
+CLIENT_PAUSE_FIRST_S: Final = 0.25  # before a peer is asked once more with the same question; then twice as long
+CLIENT_PAUSE_MAX_S: Final = 4.0
+CLIENT_CONNECT_S: Final = 15.0  # for the first connection
+CLIENT_CLOSE_S: Final = 10.0  # for an answer to end that nobody reads any more
+CLIENT_AHEAD: Final = 64  # events of an answer that wait for a reader in another thread
+CLIENT_FILE_S: Final = 120.0  # for a model's file, from all peers that are asked for it
+PEER_AVOID_FIRST_S: Final = 2.0  # for which a peer that failed is asked last; then twice as long each time
+PEER_AVOID_MAX_S: Final = 120.0
+PEER_FORGET_S: Final = 300.0  # after which a measured latency counts no more, and the peer is measured again
+MAX_CHOICES: Final = 1024  # peers whose latency is remembered
+MODEL_CHUNK: Final = 512 * KIB  # of a model's file in one answer
+MAX_TEMPLATE_FILE: Final = MIB  # a chat template
+MODEL_CACHE: Final = 512 * MIB  # of models' tokenizers and templates on disk
+
 # -- work that gives way to consensus while the process is late (machine/load.py)
 LOAD_LOOK_S: Final = 0.02  # in which a delay counts half, and between two looks of what gives way
 LATE_S: Final = 0.01  # a process is late from here on: each consensus message passes some ten steps of the event loop
