@@ -321,6 +321,8 @@ TASK_CALM_S: Final = 120.0  # a task that ran so long begins with the first paus
 # -- waits for an engine
 FIRST_TOKEN_TIMEOUT_S: Final = 60.0
 TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
+# Added by a client to the silence that its agent may keep.
+AGENT_SILENT_S: Final = 1.0
 WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
 # For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
 EXECUTOR_SILENT_S: Final = 1.2

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.keys import peer_id, public_key_of
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S
+from p2p.base.limits import AGENT_SILENT_S, EXECUTOR_SILENT_S, FIRST_TOKEN_TIMEOUT_S
 from p2p.base.token_ids import pack_ids
 from p2p.base.types import VERSION, FinishReason, SignedRequest, SignedStreamed, Streamed
 from p2p.client import events
@@ -23,6 +23,7 @@ from p2p.client.shown import Shown
 from p2p.client.tip_proof import QueryPeer
 from p2p.client.way import Way
 from p2p.gossip.connections.streams import Stream
+from p2p.machine.deadlines import strain
 from p2p.verification.artifact import Position, unpack_rows
 from p2p.verification.streamed import chain_after, is_signed
 from p2p.wire.frames import (
@@ -32,6 +33,7 @@ from p2p.wire.frames import (
     Failure,
     Tokens,
     Trying,
+    Working,
     check_text,
     raise_failure,
     receive_frame,
@@ -52,8 +54,13 @@ async def follow(
 async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) -> AsyncIterator[events.Event]:
     """The events of an answer, which `answer` keeps, so that it can be continued elsewhere where this raises. query:
     asks the same peer; the rest of the draw is learnt with it. Raises RemoteProtocolError, or the agent's own error."""
+    wait_s = FRAME_WAIT_S
     while True:
-        frame = await receive_frame(stream, Accepted, Trying, Declined, Tokens, Done, Failure, timeout_s=FRAME_WAIT_S)
+        frame = await receive_frame(
+            stream, Accepted, Trying, Declined, Tokens, Working, Done, Failure, timeout_s=wait_s
+        )
+        # an agent that is there says something all the time, so a dead one is missed soon
+        wait_s = (EXECUTOR_SILENT_S + AGENT_SILENT_S) * strain()
         if isinstance(frame, Failure):
             raise_failure(frame)
         elif isinstance(frame, Accepted):
@@ -66,6 +73,8 @@ async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) ->
         elif isinstance(frame, Tokens):
             for event in answer.add(frame):
                 yield event
+        elif isinstance(frame, Working):
+            wait_s = min(FRAME_WAIT_S, max(wait_s, AGENT_SILENT_S + frame.silence_ms / 1000))
         elif isinstance(frame, Done):
             for event in answer.shown.end():
                 yield event
