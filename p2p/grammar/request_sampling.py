@@ -15,14 +15,16 @@ MILLI = 1000.0
 
 
 def request_sampling(
-    params: Params, body: Body, ends: frozenset[int], tokenizer: bytes | None, vocabulary: int
+    params: Params, body: Body, ends: frozenset[int], tokenizer: bytes | None, vocabulary: int, *, patient: bool = False
 ) -> Sampling:
     """ends: token ids that end an answer. tokenizer: the model's tokenizer.json, which a grammar needs. vocabulary: the
-    registry's. Raises InvalidRequest(field='grammar') for a grammar that cannot be used, ConfigError without the
-    tokenizer that it needs."""
+    registry's. patient: for validators (compile_grammar). A new grammar takes 0.1 s to some seconds: call it in a
+    thread. Raises InvalidRequest(field='grammar') for a grammar that cannot be used, ConfigError without the tokenizer
+    that it needs, Unavailable where a grammar cannot be tried."""
     bias = {token: milli / MILLI for token, milli in body.bias}
     grammar = None
     if body.grammar is not None:
-        compiled = compile_grammar(body.grammar, GrammarTokenizer.from_json(tokenizer or b"", ends, vocabulary))
+        tokens = GrammarTokenizer.from_json(tokenizer or b"", ends, vocabulary)
+        compiled = compile_grammar(body.grammar, tokens, patient=patient)
         grammar = compiled.begin
     return Sampling(params, ends, bias, grammar, body.begun_tokens)

@@ -19,7 +19,7 @@ from p2p.base.body import open_body
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
-from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, TOKEN_TIMEOUT_S
+from p2p.base.limits import BEACON_MAX_AGE, EXECUTOR_SILENT_S, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, TOKEN_TIMEOUT_S
 from p2p.base.token_ids import pack_ids
 from p2p.base.types import (
     VERSION,
@@ -31,12 +31,13 @@ from p2p.base.types import (
     StartRecord,
     Streamed,
 )
+from p2p.machine.deadlines import own_time, strain
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
+from p2p.text.vocabulary import text_hash
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import (
     Accepted,
     Ask,
@@ -48,6 +49,7 @@ from p2p.wire.frames import (
     Stop,
     Tokens,
     Trying,
+    Working,
     check_text,
     pack_frame,
     raise_failure,
@@ -188,14 +190,16 @@ class Agent:
     ) -> Done | Declined:
         """Pass frames to the client until the executor ends. signed: receives the executor's signature for each frame
         of tokens."""
-        timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
-        stopping = False
+        silent_s, most = EXECUTOR_SILENT_S * strain(), session.ask.signed_request.request.max_tokens
+        stopping, until = False, own_time() + self.first_token_timeout_s
         while True:
             try:
                 if session.reader.gone and session.tokens and not stopping:
                     stopping, most = True, min(most, len(session.tokens) + MAX_AFTER_STOP)
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
-                frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=timeout_s)
+                wait_s = max(0.0, min(silent_s, until - own_time()))
+                frame = await receive_frame(stream, Tokens, Working, Done, Declined, Failure, timeout_s=wait_s)
+                silent_s = EXECUTOR_SILENT_S * strain()
                 if isinstance(frame, Tokens):
                     signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
@@ -205,13 +209,16 @@ class Agent:
                     return self._check_busy(session, node, frame)
                 elif isinstance(frame, Failure):
                     raise_failure(frame)
+                elif isinstance(frame, Working):
+                    silent_s = max(silent_s, frame.silence_ms / 1000)
                 else:
                     raise RemoteProtocolError(f"an executor does not send {type(frame).__name__}", field="frame")
             except FolkmootError as error:
                 if isinstance(error, InvalidRequest):
                     session.refusal = error  # likely true, but only one executor says so: ask the others too
                 return Declined(node, f"{error.code}: {error.message}"[:MAX_REASON], None)
-            timeout_s = self.token_timeout_s
+            if isinstance(frame, Tokens):
+                until = own_time() + self.token_timeout_s
             await session.reader.show(frame)
 
     def _extend(self, session: _Session, node: bytes, frame: Tokens, most: int) -> SignedStreamed:

@@ -40,6 +40,7 @@ from p2p.peer.job import Assignment, make_job, prefix_steps
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.showing import Showing
 from p2p.peer.stoppable import until_stop
+from p2p.peer.telling import Telling
 from p2p.text.stop import StopFinder
 from p2p.text.vocabulary import TextStream, text_hash
 from p2p.verification import artifact as artifacts
@@ -70,7 +71,7 @@ class PayloadStore(Protocol):
 class _Turn:
     """One request while this peer answers it."""
 
-    stream: Stream
+    telling: Telling
     assignment: Assignment
     ready: ReadyEngine
     engine: Engine  # that of `ready`, or a faulty one where a fault is planted
@@ -108,15 +109,20 @@ class Executor:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
         Failure."""
         checked = self._check(stream.peer, forward)
+        telling = Telling(stream)
         try:
-            if await self.admission.wait_for_start(forward):
-                checked = self._check(stream.peer, forward)
-            with self.admission.hold(forward) as admitted:
-                await self._serve(stream, forward, checked, admitted)
+            await telling.at_work(partial(self._admit, telling, forward, checked))
         except NotAdmitted as refusal:
             await self._decline(stream, forward, refusal.reason)
 
-    async def _serve(self, stream: Stream, forward: Forward, checked: Checked, admitted: Admitted) -> None:
+    async def _admit(self, telling: Telling, forward: Forward, checked: Checked) -> None:
+        """Find a place, and answer there. Raises NotAdmitted, FolkmootError."""
+        if await self.admission.wait_for_start(forward):
+            checked = self._check(telling.stream.peer, forward)
+        with self.admission.hold(forward) as admitted:
+            await self._serve(telling, forward, checked, admitted)
+
+    async def _serve(self, telling: Telling, forward: Forward, checked: Checked, admitted: Admitted) -> None:
         """With a place held. Raises NotAdmitted, FolkmootError."""
         signed, (beacon, drawn, body) = forward.signed_request, checked
         spec = self.chain.reader.model(signed.request.model, signed.request.draw_height)
@@ -126,12 +132,12 @@ class Executor:
         if wrong := wrong_beginning(forward, body.begun_tokens, spec, ends, drawn, self.key.public):
             self._busy_on_chain(admitted.room, forward, wrong)  # the agent may keep it to itself
             raise NotAdmitted(AGENT_CAUSED + wrong)
-        stream.paid()  # from here on the agent's quota counts tokens, no more the network the CPU time
+        telling.stream.paid()  # from here on the agent's quota counts tokens, no more the network the CPU time
         work = self.admission.credit.note(forward.agent, signed, self.chain.height())
         assignment = Assignment(signed, body, spec, beacon, drawn, unpack_ids(forward.prefix), forward.taken)
         engine = self.engine_for(signed, ready.engine)
         try:
-            await self._run(_Turn(stream, assignment, ready, engine, admitted, work, forward.rows))
+            await self._run(_Turn(telling, assignment, ready, engine, admitted, work, forward.rows))
         except trio.Cancelled:  # with the connection: this peer cannot tell it from an agent that left
             work.left = True
             raise
@@ -177,7 +183,7 @@ class Executor:
         vocabulary = turn.ready.words().vocabulary
         before = (*job.begun, *job.prefix)
         showing = Showing(
-            turn.stream, self.key, signed, TextStream(vocabulary, before), job.prefix, rows=turn.rows
+            turn.telling, self.key, signed, TextStream(vocabulary, before), job.prefix, rows=turn.rows
         )
         stop = StopFinder(assignment.body.stop)
         stop.feed(vocabulary.text(before))
@@ -202,7 +208,8 @@ class Executor:
 
         try:
             stopped = await until_stop(
-                turn.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late, turn.agent_left
+                turn.telling.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late,
+                turn.agent_left,
             )
         except FolkmootError:
             # the next executor continues from all tokens there were, if the agent is still there
@@ -217,7 +224,8 @@ class Executor:
         plant = turn.engine is not turn.ready.engine
         finish, raw = await claimed(stopped=stopped, at_stop=stop.found is not None, plant=plant)
         turn.admitted.room.put(RecordKind.FINISH, finish)
-        await turn.stream.send(pack_frame(Done(finish, raw)))
+        cached = steps[len(job.prefix)].cached
+        await turn.telling.send(Done(finish, raw, cached))
 
     async def answer(self, assignment: Assignment) -> SignedFinish:
         """Make and keep an answer that no client waits for: it is neither streamed nor put on chain here. Raises
@@ -237,7 +245,8 @@ class Executor:
         stopped: bool = False, at_stop: bool = False, plant: bool = False,
     ) -> tuple[SignedFinish, bytes]:
         """(signed finish, artifact) of what was generated; the payload is on disk when this returns. stopped: the agent
-        asked for no more tokens. at_stop: the text has a stop string. plant: a fault is intended, so the answer is not checked."""
+        asked for no more tokens. at_stop: the text has a stop string. plant: a fault is intended, so the answer is not
+        checked."""
         request, inference_id, spec = assignment.signed.request, assignment.signed.inference_id, assignment.spec
         reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
         if steps and steps[-1].token in sampling.ends:

@@ -149,8 +149,10 @@ class Validator:
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce, claim.request.params.seed)
         try:
             asked = await trio.to_thread.run_sync(open_question, ready, claim, body)
-        except InvalidRequest as error:  # no host could answer it, so who did made something up
-            return Opinion(check.refused(f"the request cannot be answered: {error}"))
+        except InvalidRequest as error:
+            # This machine may be too slow for its grammar, so nobody is convicted for it. Nobody is paid for an answer
+            # that no validator can check, either.
+            return Opinion(check.refused(f"the request cannot be checked here: {error}"), withheld=True)
         wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready, asked)
         if wrong is not None:
             return Opinion(check.refused(wrong))
@@ -175,8 +177,8 @@ class Validator:
         sampling: Sampling | None = None,
     ) -> check.CheckResult:
         """Stage 1 under the calibration of the two stacks. own: this peer's stack. wanted: hash of the profile that
-        validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises Unavailable if this stack is not calibrated or the profile
-        is another one."""
+        validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises
+        Unavailable if this stack is not calibrated or the profile is another one."""
         stack = artifact.header.stack
         found = self.profile or profile.shipped(artifact.header.model)
         if found is None or found.model != artifact.header.model:

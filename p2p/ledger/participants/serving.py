@@ -132,7 +132,8 @@ def _renewed(ctx: Context, spec: ModelSpec, before: Versions | None) -> Versions
 def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | None:
     """Remove versions that no Start of a later block can name; None when a retired model's last one is gone. Of those
     that only sessions name, the oldest go where there are more than fit."""
-    oldest, of_sessions = known.at(ctx.height + 1 - DRAW_WINDOW), known.at(ctx.height + 1 - DRAW_WINDOW - SESSION_HEIGHTS)
+    oldest = known.at(ctx.height + 1 - DRAW_WINDOW)
+    of_sessions = known.at(ctx.height + 1 - DRAW_WINDOW - SESSION_HEIGHTS)
     left = tuple(since for since in known.heights if of_sessions is None or since >= of_sessions)[-MAX_VERSIONS:]
     if spec.retired and len(known.heights) and known.heights[-1] == oldest:
         left = ()
