@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace as struct_with
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from trio.testing import MockClock
 
 from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, one_message
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, digest
 from p2p.base.limits import AGENT_WAITS, CLIENT_TRIES, MODEL_CHUNK
-from p2p.base.token_ids import unpack_ids
+from p2p.base.token_ids import pack_ids, unpack_ids
 from p2p.base.types import NO_SESSION, FinishReason
 from p2p.client import Accepted, Answer, Client, Done, Event, PeerFailed, Question, Resumed, Session, TermsShown, Token
 from p2p.client.answer import collect
@@ -176,7 +177,7 @@ async def test_an_answer_that_takes_too_long_is_given_up(world: World, autojump_
     assert (caught.value.code, trio.current_time()) == ("timeout", pytest.approx(45.0))
 
 
-async def test_chat_and_text_put_the_question_that_they_name(world: World, stop_finder: None) -> None:
+async def test_chat_and_text_put_the_question_that_they_name(world: World) -> None:
     await world.client.chat(MODEL, "hello", max_tokens=3, stop=["x"])
     await world.client.chat(MODEL, [ChatMessage(Role.SYSTEM, "be kind"), ChatMessage(Role.USER, "hi")], max_tokens=3)
     answer = await world.client.text(MODEL, "Once", max_tokens=3, rows=True)
@@ -308,7 +309,7 @@ async def test_tokens_that_nobody_signed_are_neither_shown_nor_carried_over(worl
 
 @pytest.mark.parametrize("dies_after", range(12))
 async def test_a_stop_string_is_never_shown_wherever_the_agent_dies(
-    tmp_path: Path, stop_finder: None, dies_after: int
+    tmp_path: Path, dies_after: int
 ) -> None:
     asked = question("stops", 5)
     text = "".join(map(word, wanted(asked)[0]))
@@ -444,6 +445,27 @@ async def test_a_models_files_come_by_their_hash_and_stay(world: World) -> None:
     with pytest.raises(Unavailable):
         await world.client.model_text(MODEL)
     assert not kept.exists(), "a damaged file is not kept"
+
+
+async def test_a_prompt_is_counted_with_the_models_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytewise = Tokenizer(models.BPE({sign: at for at, sign in enumerate(signs)}, []))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+    files = bytewise.to_str().encode(), template.encode()
+    monkeypatch.setattr("tests.client.test_client.TOKENIZER", files[0])
+    monkeypatch.setattr("tests.client.test_client.TEMPLATE", files[1])
+    async with a_world(tmp_path) as world:
+        for peer in world.peers:
+            peer.files = {hashlib.sha256(raw).digest(): raw for raw in files}
+        asked = question("hello")
+        counted = await world.client.counted(asked)
+        assert counted == replace(asked, prompt_tokens=len("<hello>"))
+        going_on = replace(asked, body=struct_with(asked.body, begun=pack_ids([1, 2])))
+        assert (await world.client.counted(going_on)).prompt_tokens == len("<hello>") + 2
 
 
 async def test_a_false_file_is_another_peers_turn(world: World) -> None:

@@ -67,11 +67,25 @@ async def test_the_chain_draws_a_session_as_the_client_does(peer: Liar) -> None:
     assert draw is not None
     accepted = Accepted(signed.inference_id, PEER.public, draw.beacon, draw.executors(signed, PEER.public))
     assert draw_problems(drawn, accepted, signed) == []
-    by_inference = draw_executors(drawn.beacon, signed.inference_id, draw.lots, PEER.public, MAX_CANDIDATES)
-    assert accepted.candidates != by_inference or len(set(accepted.candidates)) == 1
     assert draw_problems(drawn, replace(accepted, candidates=accepted.candidates[1:]), signed)
     without = (await peer.signed())[0]
     assert "the session is not the one that was signed" in draw_problems(drawn, accepted, without)
+
+
+async def test_who_is_drawn_depends_on_the_session_and_not_on_the_inference(peer: Liar) -> None:
+    """Twelve sessions: by chance all of them would draw as their inferences do once in 24^12."""
+    sessions, by_inference = [], []
+    for _ in range(12):
+        session = Session()
+        signed = (await peer.signed(session=session))[0]
+        draw = peer.chain.reader.draw_for(signed)
+        assert draw is not None
+        sessions.append(draw.executors(signed, PEER.public))
+        by_inference.append(
+            draw_executors(draw.beacon, signed.inference_id, draw.lots, PEER.public, MAX_CANDIDATES)
+        )
+    assert sessions != by_inference
+    assert len(set(sessions)) > 1, "another session draws others"
 
 
 async def test_a_set_that_is_not_known_any_more_is_asked_for_and_not_invented(peer: Liar) -> None:
