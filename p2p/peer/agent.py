@@ -34,9 +34,9 @@ from p2p.peer.beginning import check_prompt
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
+from p2p.text.vocabulary import text_hash
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import (
     Accepted,
     Ask,

@@ -39,11 +39,11 @@ from p2p.peer.job import Assignment, make_job, prefix_steps
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.showing import Showing
 from p2p.peer.stoppable import until_stop
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check
 from p2p.verification.artifact import Artifact
 from p2p.verification.engine import Engine, Job, TokenStep
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Declined, Done, Forward, Payload, pack_frame
 
 if TYPE_CHECKING:

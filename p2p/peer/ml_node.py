@@ -28,8 +28,8 @@ from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
 from p2p.peer.ready_engine import ReadyEngine, Tokenizer
 from p2p.peer.roles import Roles
-from p2p.verification.engine import Engine
 from p2p.text.vocabulary import parse_vocabulary
+from p2p.verification.engine import Engine
 
 # unanswered looks in a row until a server that still listens is taken back: one may fall into a long prefill
 MISSES = 3

@@ -11,9 +11,9 @@ from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
 from p2p.base.types import StackClass
 from p2p.inference.stack.model import check_tokenizer
+from p2p.text.vocabulary import Vocabulary
 from p2p.verification.engine import Engine
 from p2p.verification.profile import family
-from p2p.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

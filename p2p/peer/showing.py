@@ -11,9 +11,9 @@ from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
+from p2p.text.vocabulary import TextStream, Vocabulary
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.text.vocabulary import TextStream, Vocabulary
 from p2p.wire.frames import Tokens, pack_frame
 
 if TYPE_CHECKING:

@@ -27,11 +27,11 @@ from p2p.machine.load import Load
 from p2p.machine.tasks import once
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
 from p2p.peer.ready_engine import ReadyEngine
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Payload
 
 if TYPE_CHECKING:

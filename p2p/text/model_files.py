@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from p2p.base.errors import ConfigError
+from p2p.base.json_text import read_json
 from p2p.base.limits import (
     MAX_EOS_IDS,
     MAX_MODEL_CONFIG,
@@ -21,7 +22,6 @@ from p2p.base.limits import (
     MAX_TOKENIZER,
     MAX_VOCABULARY,
 )
-from p2p.base.json_text import read_json
 from p2p.text.model_text import ModelText, load_model_text
 from p2p.text.tool_formats.formats import guess
 

@@ -19,11 +19,11 @@ from jinja2 import Template
 from p2p.base.body import Body, Chat, TextPrompt, TokenPrompt
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.json_text import read_object
 from p2p.base.limits import MAX_KEPT_PROMPTS, MAX_TEMPLATE, MAX_TEMPLATE_TOKENS, MAX_TOKENIZER
 from p2p.base.token_ids import pack_ids, unpack_ids
 from p2p.text.controls import free_signs
 from p2p.text.conversation import Mark, variables
-from p2p.base.json_text import read_object
 from p2p.text.sandbox import Refused
 from p2p.text.template import compiled, render
 from p2p.text.today import ARGUMENT, DAY, read_day

@@ -54,11 +54,11 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.vote_frames import Bundle, Proposed, Want
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from tests.golden.samples import kinds, sample
 

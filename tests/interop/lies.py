@@ -27,11 +27,11 @@ from p2p.base.types import (
 )
 from p2p.base.weighted_draw import draw_executors
 from p2p.chain.chain import Chain
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Accepted, Declined, Done, Frame, PayloadWanted, Tokens, Trying, failure, pack_frame
 from tests.client.test_tip_proof import BY_KEY, MODEL, PEER
 from tests.sim.run import KEYS

@@ -27,11 +27,11 @@ from p2p.peer.client_stream import Reader
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Usage
+from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Payload, Tokens, parse_frame
 from testnet.simulated_engine import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine

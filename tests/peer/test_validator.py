@@ -34,11 +34,11 @@ from p2p.peer import validator
 from p2p.peer.outbox import Outbox
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.validator import Validator, next_ranks
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.profile import Profile
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Payload, PayloadWanted, pack_frame, parse_frame
 from testnet.simulated_engine import Toy
 from tests.peer.ready import ready

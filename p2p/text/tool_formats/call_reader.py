@@ -12,8 +12,8 @@ import json
 import re
 from collections.abc import Collection
 
-from p2p.base.limits import MAX_NAME
 from p2p.base.json_text import read_json
+from p2p.base.limits import MAX_NAME
 from p2p.text.tool_formats.pieces import CallArguments, CallBegin, CallEnd, Piece
 
 _HEAD = re.compile(r'\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*+")\s*,\s*"(?:arguments|parameters)"\s*:\s*', re.DOTALL)

@@ -30,11 +30,11 @@ from p2p.peer.client_stream import Reader
 from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Usage
 from p2p.peer.stoppable import until_stop
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.text.vocabulary import text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
 from tests.verification.toy import SPEC
 
