@@ -221,6 +221,20 @@ def test_a_text_prompt_begins_as_the_tokenizer_says() -> None:
     assert shown(model.encode("a")) == "a"
 
 
+def test_control_tokens_keep_their_ids_wherever_they_are() -> None:
+    """In some files the model itself knows them, with ids below those of its letters."""
+    inside = table()
+    inside["model"]["vocab"] = {"<s>": 0, "</s>": 1} | {
+        letter: at + 2 for letter, at in inside["model"]["vocab"].items()
+    }
+    a, y = (inside["model"]["vocab"][letter] for letter in "ay")
+    inside["added_tokens"] = [added("<s>", 0), added("</s>", 1), added("<x>", 258), added("y", y, special=False)]
+    model = load_model_text(json.dumps(inside).encode(), PLAIN + "<x>", {})
+    tokens = model.prompt(said("</s>y<x>"))
+    assert [at for at in tokens if at in (0, 1, 258)] == [0, 1, 0, 258]
+    assert model.encode("ay") == (a, y)
+
+
 def test_truncation_and_padding_in_the_file_do_not_count() -> None:
     cut = {**table(), "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
            "padding": {"strategy": {"Fixed": 99}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,

@@ -65,6 +65,7 @@ def test_one_call_of_any_tool(name: str) -> None:
     for tool, arguments in ((CITY.name, '{"days": 2}'), (CITY.name, '{"city": 1}'), (CITY.name, "[]"),
                             ("other", "{}"), (OPEN.name, '{"x": "no"}')):
         assert not allows(grammar, call(name, tool, arguments))
+    assert not allows(grammar, call(name, CITY.name, '{"city":\n\n "Oslo"}')), "nobody pays for blanks without end"
     assert not allows(grammar, "It is sunny.")
     assert not allows(grammar, "")
     assert not allows(grammar, call(name, ODD.name, "{}") * 2)
