@@ -44,4 +44,5 @@ def wrong_text(asked: Asked, artifact: Artifact, finish: FinishRecord, vocabular
     begun = asked.body.begun_tokens
     if text_hash(vocabulary.text(artifact.tokens, begun)) != finish.text_hash:
         return "the text signed for is not the text of the tokens"
-    return wrong_end(vocabulary, begun, artifact.tokens, asked.body.stop, finish.finish_reason)
+    ends = asked.sampling.ends
+    return wrong_end(vocabulary, begun, artifact.tokens, asked.body.stop, finish.finish_reason, ends=ends)

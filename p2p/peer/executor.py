@@ -185,8 +185,7 @@ class Executor:
         showing = Showing(
             turn.telling, self.key, signed, TextStream(vocabulary, before), job.prefix, rows=turn.rows
         )
-        stop = StopFinder(assignment.body.stop)
-        stop.feed(vocabulary.text(before))
+        stop = StopFinder(assignment.body.stop, before=vocabulary.text(before))
 
         async def take(step: TokenStep) -> bool:
             if not 0 <= step.token < assignment.spec.vocabulary:

@@ -56,6 +56,7 @@ from p2p.consensus.messages import (
 )
 from p2p.consensus.validators import ValidatorSet
 from p2p.consensus.vote_frames import Bundle, Proposed, Want
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep

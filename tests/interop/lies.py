@@ -28,6 +28,7 @@ from p2p.base.types import (
 )
 from p2p.base.weighted_draw import draw_executors
 from p2p.chain.chain import Chain
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed

@@ -50,10 +50,9 @@ def as_dicts(chat: Chat) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | N
     for message in chat.messages:
         one: dict[str, Any] = {"role": str(message.role), "content": message.content}
         if message.calls:
-            one["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": parsed(call.arguments)}}
-                for call in message.calls
-            ]
+            one["tool_calls"] = [{
+                "id": call.id, "type": "function", "function": {"name": call.name, "arguments": parsed(call.arguments)},
+            } for call in message.calls]
         if message.call_id:
             one["tool_call_id"] = message.call_id
         if message.name:

@@ -49,7 +49,9 @@ BUSY = """\
     {%- if '</think>' in content -%}
       {%- set thought = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') -%}
       {%- set content = content.split('</think>')[-1].lstrip('\n') -%}
-      {%- if loop.index0 > ns.last -%}{%- set content = '<think>\n' + thought + '\n</think>\n' + content -%}{%- endif -%}
+      {%- if loop.index0 > ns.last -%}
+        {%- set content = '<think>\n' + thought + '\n</think>\n' + content -%}
+      {%- endif -%}
     {%- endif -%}
     {{- turn('assistant', content) -}}
     {%- for call in message.tool_calls or [] -%}

@@ -101,12 +101,12 @@ def _check_controls(text: ModelText, tokenizer: Any, chat: Chat, template: str) 
     try:
         tokens = prompt(text, chat)
     except InvalidRequest as error:
-        assert "would make control tokens" in error.message
+        assert "would make control tokens" in error.message  # noqa: PT017
         return
     text_of = their_text(tokenizer, chat, template)
     assert words_of(tokenizer, tokens) == words_of(tokenizer, ids_of(tokenizer, text_of)), "nothing is lost"
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder) - {tokenizer.unk_token_id}
-    harmless = {letter: "a" for letter in "<>|[]_"}
+    harmless = dict.fromkeys("<>|[]_", "a")
     calm = _mapped(chat, lambda one: one.translate(str.maketrans(harmless)))
     expected = [at for at in ids_of(tokenizer, their_text(tokenizer, calm, template)) if at in special]
     assert [at for at in tokens if at in special] == expected

@@ -19,8 +19,15 @@ from p2p.base.token_ids import pack_ids
 from p2p.text.model_text import NO_TEMPLATE, ModelText, load_model_text
 from tests.text.families import added, said, small, table
 
-PLAIN = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
+PLAIN = """{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}{% if add_generation_prompt
+%}<s>{% endif %}"""
 BEGIN, END = 256, 257
+FOREIGN = st.lists(st.sampled_from([
+    "<", "s", ">", "/", "-", " ", "<s>", "</s>", "\U00020000", "\n", ">s<",
+])).map("".join)
+OWN = st.lists(st.sampled_from([
+    "<s>", "</s>", "<|x|>", "<|y|>", "<think>", " ", "a", "B", "<", "|", ">", "\n",
+])).map("".join)
 
 
 def shown(tokens: tuple[int, ...], text: ModelText | None = None) -> str:
@@ -58,8 +65,11 @@ def test_an_answer_that_is_continued_stays_open() -> None:
 def test_hashes_name_the_files() -> None:
     raw = json.dumps(table()).encode()
     model = load_model_text(raw, PLAIN, {})
-    assert model.tokenizer_hash == sha256(raw).digest() and model.template_hash == sha256(PLAIN.encode()).digest()
-    assert model.has_template and not small().has_template and small().template_hash == NO_TEMPLATE == bytes(32)
+    assert model.tokenizer_hash == sha256(raw).digest()
+    assert model.template_hash == sha256(PLAIN.encode()).digest()
+    assert model.has_template
+    assert not small().has_template
+    assert small().template_hash == NO_TEMPLATE == bytes(32)
 
 
 def refused(model: ModelText, body: Body) -> InvalidRequest:
@@ -73,7 +83,8 @@ def test_what_the_caller_can_fix_is_named() -> None:
     assert "completions only" in refused(small(), said("a")).message
     assert refused(model, Body(TokenPrompt(pack_ids((258,))))).field == "prompt"
     assert refused(model, Body(TextPrompt(""))).field == "prompt"
-    for args in ("[1]", "{", "x", '{"a": NaN}', "[" * 4000, '{"today": "soon"}', '{"messages": []}', '{"bos_token": "x"}',
+    for args in ("[1]", "{", "x", '{"a": NaN}', "[" * 4000, '{"today": "soon"}', '{"messages": []}',
+                 '{"bos_token": "x"}',
                  '{"a": 1' + "0" * 4000 + "0" * 1000 + "}"):
         assert refused(model, said("a", template_args=args)).field == "template_args"
     for parameters in ("[1]", "{", "[" * 100_000):
@@ -84,8 +95,10 @@ def test_what_the_caller_can_fix_is_named() -> None:
 def test_a_templates_own_words_are_shown_on_one_line() -> None:
     model = small("{{ raise_exception('no\x1b[31m \n' ~ messages[0].content * 50) }}")
     error = refused(model, said("abc<s>"))
-    assert error.field == "messages" and error.message.startswith("the chat template refuses: no [31m  abc<s>abc<s>")
-    assert len(error.message) < 300 and error.message.isprintable()
+    assert error.field == "messages"
+    assert error.message.startswith("the chat template refuses: no [31m  abc<s>abc<s>")
+    assert len(error.message) < 300
+    assert error.message.isprintable()
     assert refused(small("{{ messages[5].content }}"), said("a")).message.startswith("the chat template cannot write")
     assert "steps" in refused(small("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"),
                               said("a")).message
@@ -108,18 +121,18 @@ JOINING = [
 
 
 @pytest.mark.parametrize("template", JOINING)
-@given(first=st.lists(st.sampled_from(["<", "s", ">", "/", "-", " ", "<s>", "</s>", "\U00020000", "\n", ">s<"])).map("".join),
-       second=st.lists(st.sampled_from(["<", "s", ">", "/", " "])).map("".join))
+@given(first=FOREIGN, second=FOREIGN)
 def test_no_template_makes_a_control_token_of_foreign_text(template: str, first: str, second: str) -> None:
     """Whatever it does with it: the token is text, or the request is refused."""
     model = small("<s>" + template + "</s>")
     try:
         tokens = model.prompt(Body(Chat((ChatMessage(Role.USER, first), ChatMessage(Role.ASSISTANT, second)))))
     except InvalidRequest as error:
-        assert "would make control tokens" in error.message
+        assert "would make control tokens" in error.message  # noqa: PT017
         return
     assert [at for at in tokens if at >= BEGIN] == [BEGIN, END]
-    assert tokens[0] == BEGIN and tokens[-1] == END
+    assert tokens[0] == BEGIN
+    assert tokens[-1] == END
     assert "\U00020000" not in shown(tokens) or "\U00020000" in first, "no sign is left"
 
 
@@ -133,7 +146,8 @@ def test_names_calls_tools_and_arguments_are_foreign_text_too() -> None:
         (Tool(evil, evil, json.dumps({evil: evil})),), json.dumps({"extra": evil}),
     ))
     tokens = model.prompt(body)
-    assert tokens[0] == BEGIN and tokens.count(BEGIN) == 1
+    assert tokens[0] == BEGIN
+    assert tokens.count(BEGIN) == 1
     assert shown(tokens).count(evil) == 14
 
 
@@ -178,10 +192,12 @@ def test_the_same_body_is_tokenized_once_and_from_any_thread() -> None:
         {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}},
     {"normalizer": {"type": "Prepend", "prepend": "_"}},
     {"normalizer": {"type": "Lowercase"}},
-    {"more": (added("<|x|>", 258, rstrip=True), added("<|y|>", 259, lstrip=True), added("<think>", 260, special=False))},
+    {"more": (
+        added("<|x|>", 258, rstrip=True), added("<|y|>", 259, lstrip=True), added("<think>", 260, special=False),
+    )},
     {"more": (added("<|y|>", 258, normalized=True), added("<|x|>", 259, normalized=False))},
 ], ids=["prefix", "prepend", "lowercase", "strips", "normalized"])
-@given(st.lists(st.sampled_from(["<s>", "</s>", "<|x|>", "<|y|>", "<think>", " ", "a", "B", "<", "|", ">", "\n"])).map("".join))
+@given(OWN)
 def test_other_tokenizers_see_the_text_as_a_whole(kinds: dict[str, Any], text: str) -> None:
     """As the library itself does with the control tokens that are meant."""
     from tokenizers import Tokenizer
@@ -196,13 +212,27 @@ def test_other_tokenizers_see_the_text_as_a_whole(kinds: dict[str, Any], text: s
 
 def test_a_text_prompt_begins_as_the_tokenizer_says() -> None:
     around = {"type": "TemplateProcessing", "pair": [], "special_tokens": {
-        "<s>": {"id": "<s>", "ids": [BEGIN], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [END], "tokens": ["</s>"]},
+        word: {"id": word, "ids": [at], "tokens": [word]} for word, at in (("<s>", BEGIN), ("</s>", END))
     }, "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
                   {"SpecialToken": {"id": "</s>", "type_id": 0}}]}
     model = small(PLAIN, post_processor=around)
     assert shown(model.prompt(Body(TextPrompt("<s>a")))) == "[[a]"
     assert shown(model.prompt(said("a"))) == "[user:a][", "a template writes its own"
     assert shown(model.encode("a")) == "a"
+
+
+def test_control_tokens_keep_their_ids_wherever_they_are() -> None:
+    """In some files the model itself knows them, with ids below those of its letters."""
+    inside = table()
+    inside["model"]["vocab"] = {"<s>": 0, "</s>": 1} | {
+        letter: at + 2 for letter, at in inside["model"]["vocab"].items()
+    }
+    a, y = (inside["model"]["vocab"][letter] for letter in "ay")
+    inside["added_tokens"] = [added("<s>", 0), added("</s>", 1), added("<x>", 258), added("y", y, special=False)]
+    model = load_model_text(json.dumps(inside).encode(), PLAIN + "<x>", {})
+    tokens = model.prompt(said("</s>y<x>"))
+    assert [at for at in tokens if at in (0, 1, 258)] == [0, 1, 0, 258]
+    assert model.encode("ay") == (a, y)
 
 
 def test_truncation_and_padding_in_the_file_do_not_count() -> None:

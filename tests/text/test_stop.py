@@ -37,7 +37,9 @@ def test_the_first_stop_is_the_one_that_is_complete_first(text: str, stops: tupl
 
 
 @given(text_of_ab, stops_of_ab, st.data())
-def test_pieces_change_nothing_and_nothing_is_taken_back(text: str, stops: tuple[str, ...], data: st.DataObject) -> None:
+def test_pieces_change_nothing_and_nothing_is_taken_back(
+    text: str, stops: tuple[str, ...], data: st.DataObject,
+) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     finder, shown = StopFinder(stops), ""
     for begin, end in pairwise([0, *cuts, len(text)]):
@@ -82,7 +84,9 @@ def wrong(text: str, stops: Sequence[str], reason: FinishReason, begun: str = ""
     ("one END", "", FinishReason.LENGTH, "finish reason and text disagree: the text ends with a stop string"),
     ("one END", "", FinishReason.STOPPED, "finish reason and text disagree: the text ends with a stop string"),
 ])
-def test_an_answer_ends_where_its_stop_strings_say(text: str, begun: str, reason: FinishReason, said: str | None) -> None:
+def test_an_answer_ends_where_its_stop_strings_say(
+    text: str, begun: str, reason: FinishReason, said: str | None,
+) -> None:
     assert wrong(text, ("END", "ENDLESS"), reason, begun) == said
 
 

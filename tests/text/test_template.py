@@ -27,15 +27,16 @@ def said(source: str, **variables: object) -> str:
     ("{{ {'b': 'é\U0001f336', 'a': 1} | tojson(ensure_ascii=true, sort_keys=true) }}",
      '{"a": 1, "b": "\\u00e9\\ud83c\\udf36"}'),
     ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
-    ("{{ 'aXb' | replace('X', '-') }}{{ 'aXX'.replace('X', '-', 1) }}{{ ['a', 1] | join('+') }}{{ '-'.join(['a', 'b']) }}",
-     "a-ba-Xa+1a-b"),
+    ("{{ 'aXb' | replace('X', '-') }}{{ 'aXX'.replace('X', '-', 1) }}", "a-ba-X"),
+    ("{{ ['a', 1] | join('+') }}{{ '-'.join(['a', 'b']) }}", "a+1a-b"),
     ("{{ [{'n': 'a'}, {'n': 'b'}] | join(',', attribute='n') }}", "a,b"),
     ("{{ '%s-%d' % ('a', 5) }}{{ '%s' | format('b') }}{{ '{}{:>3}'.format('c', 'd') }}", "a-5bc  d"),
     ("{{ 7 % 4 }}{{ 2 ** 3 }}{{ 'ab' * 2 }}{{ [1] + [2] }}", "38abab[1, 2]"),
     ("{% generation %}{% set x = 1 %}a{{ x }}{% endgeneration %}{{ x is defined }}", "a1False"),
     ("{{ strftime_now('%d %b %Y|%Y-%m-%d|%A, %B %-d %y %j %e %H:%M:%S %%') }}",
      "01 Jan 2025|2025-01-01|Wednesday, January 1 25 001  1 00:00:00 %"),
-    ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('a') }}{% set ns = namespace(n=0) %}{% set ns.n = 2 %}{{ ns.n }}", "<a>2"),
+    ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('a') }}", "<a>"),
+    ("{% set ns = namespace(n=0) %}{% for x in 'ab' %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
 ])
 def test_templates_are_rendered_as_jinja_does(source: str, text: str | None) -> None:
     if text is not None:
@@ -56,7 +57,8 @@ DOUBLING = "{% set ns = namespace(s='a') %}{% for i in range(99) %}{% set ns.s =
     "{{ 'a' * 1000000000 }}", "{{ 1000000000 * [1] }}", "{{ 10 ** 999999999 }}", "{{ '%1000000000d' % 1 }}",
     "{{ '%*d' % (1000000000, 1) }}", "{{ '%1000000000d' | format(1) }}", "{{ '{:1000000000}'.format(1) }}",
     "{{ '{:{}}'.format(1, 1000000000) }}", "{{ 'a'.zfill(1000000000) }}", "{{ 'a'.ljust(1000000000) }}",
-    "{{ 'a\nb' | indent(1000000000) }}", "{{ [1] | tojson(indent=1000000000) }}", "{{ [1] | batch(1000000000, 1) | list }}",
+    "{{ 'a\nb' | indent(1000000000) }}", "{{ [1] | tojson(indent=1000000000) }}",
+    "{{ [1] | batch(1000000000, 1) | list }}",
     "{{ [1] | slice(1000000000) | list }}", "{{ text.replace('a', text) }}", "{{ text | replace('a', text) }}",
     "{{ text.join(text) }}", "{{ text | join(text) }}", "{{ (text | list).__len__ }}{{ 'a'.expandtabs(1000000000) }}",
     "{{ messages.index }}", "{{ raise_exception }}",
@@ -67,7 +69,8 @@ def test_no_template_runs_on(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", [
-    "{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% include 'x' %}", "{{ lipsum() }}", "{{ [1, 2] | random }}",
+    "{{ ''.__class__.__mro__ }}", "{{ messages.append(1) }}", "{% include 'x' %}", "{{ lipsum() }}",
+    "{{ [1, 2] | random }}",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ range(1000000) }}", "{{ 1 / 0 }}", "{{ missing.x }}",
     "{{ strftime_now('%s') }}", "{{ [] | tojson | int / 0 }}",
 ])

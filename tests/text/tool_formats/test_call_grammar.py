@@ -27,7 +27,7 @@ class Letters:
     """A vocabulary of the 256 bytes and an end, as llguidance wants it."""
 
     eos_token_id, bos_token_id = 256, None
-    tokens = [bytes([byte]) for byte in range(256)] + [b"</s>"]  # noqa: RUF012
+    tokens = [bytes([byte]) for byte in range(256)] + [b"</s>"]
     special_token_ids = [256]  # noqa: RUF012
 
     def __call__(self, text: str | bytes) -> list[int]:
@@ -57,14 +57,17 @@ def call(name: str, tool: str, arguments: str) -> str:
 def test_one_call_of_any_tool(name: str) -> None:
     grammar = FORMATS[name].call_grammar((CITY, ODD, OPEN), ())
     assert grammar.kind is GrammarKind.LARK
-    for tool, arguments in ((CITY.name, '{"city": "Oslo", "days": 2}'), (ODD.name, "{}"), (OPEN.name, '{"x": "a\\"b"}')):
+    for tool, arguments in ((CITY.name, '{"city": "Oslo", "days": 2}'), (ODD.name, "{}"),
+                            (OPEN.name, '{"x": "a\\"b"}')):
         text = call(name, tool, arguments)
         assert allows(grammar, text)
         assert read(name, [text]) == ("", [(tool, arguments)])
     for tool, arguments in ((CITY.name, '{"days": 2}'), (CITY.name, '{"city": 1}'), (CITY.name, "[]"),
                             ("other", "{}"), (OPEN.name, '{"x": "no"}')):
         assert not allows(grammar, call(name, tool, arguments))
-    assert not allows(grammar, "It is sunny.") and not allows(grammar, "")
+    assert not allows(grammar, call(name, CITY.name, '{"city":\n\n "Oslo"}')), "nobody pays for blanks without end"
+    assert not allows(grammar, "It is sunny.")
+    assert not allows(grammar, "")
     assert not allows(grammar, call(name, ODD.name, "{}") * 2)
 
 

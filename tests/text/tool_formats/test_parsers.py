@@ -17,6 +17,14 @@ from p2p.text.tool_formats.pieces import CallArguments, CallBegin, CallEnd, Cont
 CALL = '{"name": "add", "arguments": {"a": [1, {"b": "}]\\"<tool_call>"}], "é": "\U0001f336"}}'
 ARGS = '{"a": [1, {"b": "}]\\"<tool_call>"}], "é": "\U0001f336"}'
 OTHER = '{"name": "sub", "arguments": {}}'
+WORDS = st.lists(st.sampled_from([
+    "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", '"name"', '"arguments"', "é",
+    '{"name": "f", "arguments": {', *'{}[]",:\\ \n;x',
+])).map("".join)
+NONSENSE = (
+    "<tool_call>", "[TOOL_CALLS]", "[TOOL_CALLS][", " ", "{", '{"name": "f", "arguments": {', "<tool_call>{", '"', "<",
+    "[TOOL_CALLS],", "\\",
+)
 BROKEN = '{"name": "add", "arguments": {"a": 1'
 
 
@@ -28,14 +36,16 @@ def read(name: str, parts: list[str], names: Collection[str] | None = None) -> t
     for piece in pieces:
         match piece:
             case Content(text):
-                assert text and not inside
+                assert text
+                assert not inside
                 content += text
             case CallBegin(word):
                 assert not inside
                 calls.append((word, ""))
                 inside = True
             case CallArguments(text):
-                assert text and inside
+                assert text
+                assert inside
                 calls[-1] = (calls[-1][0], calls[-1][1] + text)
             case CallEnd():
                 assert inside
@@ -47,7 +57,8 @@ def read(name: str, parts: list[str], names: Collection[str] | None = None) -> t
 @pytest.mark.parametrize(("name", "text", "content", "calls"), [
     ("hermes", "plain", "plain", []),
     ("hermes", f"Let me see.\n<tool_call>\n{CALL}\n</tool_call>", "Let me see.\n", [("add", ARGS)]),
-    ("hermes", f"<tool_call>\n{CALL}\n</tool_call>\n<tool_call>{OTHER}</tool_call>\n", "", [("add", ARGS), ("sub", "{}")]),
+    ("hermes", f"<tool_call>\n{CALL}\n</tool_call>\n<tool_call>{OTHER}</tool_call>\n", "",
+     [("add", ARGS), ("sub", "{}")]),
     ("hermes", f"<tool_call>{OTHER}</tool_call>\n so it is", "so it is", [("sub", "{}")]),
     ("hermes", f"<tool_call>{OTHER}", "", [("sub", "{}")]),
     ("hermes", f"<tool_call>{OTHER}\nand then", "and then", [("sub", "{}")]),
@@ -93,9 +104,7 @@ def test_answers(name: str, text: str, content: str, calls: list[tuple[str, str]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@given(text=st.lists(st.sampled_from(["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", *'{}[]",:\\ \n;x',
-                                      '"name"', '"arguments"', '{"name": "f", "arguments": {', "é"])).map("".join),
-       data=st.data())
+@given(text=WORDS, data=st.data())
 def test_pieces_change_nothing(name: str, text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     parts = [text[begin:end] for begin, end in pairwise([0, *cuts, len(text)])]
@@ -119,8 +128,7 @@ def test_arguments_come_while_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("unit", ["<tool_call>", "[TOOL_CALLS]", "[TOOL_CALLS][", " ", "{", '{"name": "f", "arguments": {',
-                                  "<tool_call>{", '"', "<", "[TOOL_CALLS],", "\\"])
+@pytest.mark.parametrize("unit", NONSENSE)
 def test_long_nonsense_is_read_in_one_go(name: str, unit: str) -> None:
     """Were any of it read twice for each letter, this would not end today."""
     text = unit * (400_000 // len(unit))
@@ -134,7 +142,8 @@ def test_names_of_formats() -> None:
     assert markers("mistral") == ("[TOOL_CALLS]",)
     with pytest.raises(ConfigError) as caught:
         markers("klingon")
-    assert caught.value.field == "tool_format" and "hermes" in caught.value.message
+    assert caught.value.field == "tool_format"
+    assert "hermes" in caught.value.message
 
 
 @pytest.mark.parametrize(("template", "name"), [
