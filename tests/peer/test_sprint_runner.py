@@ -116,7 +116,7 @@ class Peer:
         self.runner = SprintRunner(self.key, chain, self.outbox, self.executor, "toy", 4)
         self.validator = Validator(
             self.key, self.net.lab.network, chain, self.outbox, cast(Any, self.net.open_stream),
-            ready(ToyEngine(), None), profile=PROFILE,
+            ready(ToyEngine()), profile=PROFILE,
         )
 
     async def height(self, nursery: trio.Nursery) -> None:
