@@ -91,6 +91,29 @@ MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
 MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
+# -- gateway: HTTP on the user's own machine
+MAX_HTTP_BODY: Final = 4 * MIB  # one request: JSON doubles a text at worst that people write, and a Body has MAX_BODY
+MAX_HTTP_HEAD: Final = 32 * KIB  # request line and headers
+MAX_HTTP_CONNECTIONS: Final = 2048  # above it, the one that has been idle longest gives way
+MAX_HTTP_REQUESTS: Final = 128  # in progress at once; more get 429: 512 MiB of bodies at worst
+MAX_JSON_DEPTH: Final = 64  # levels of a request's JSON; a schema of a tool seldom has 20
+MAX_JSON_DIGITS: Final = 40  # of one number
+MAX_CHOICES: Final = 16  # answers to one request: `n` times its prompts
+MAX_GATEWAY_SESSIONS: Final = 1024  # conversations whose executors are remembered
+MAX_STORED_RESPONSES: Final = 512  # answers of /v1/responses that a later one may continue
+MAX_STORED_TEXT: Final = 64 * MIB  # characters of these together
+MAX_API_KEYS: Final = 256  # in a key file
+MAX_API_KEY: Final = 256  # characters of one
+DEFAULT_ANSWER_TOKENS: Final = 4096  # of an answer whose caller names no bound; less where the context ends before
+HTTP_HEAD_S: Final = 10.0  # from a request's first byte to the end of its headers
+HTTP_BODY_S: Final = 30.0  # for the whole body
+HTTP_IDLE_S: Final = 75.0  # of a connection between two requests, or before the first
+HTTP_SEND_S: Final = 30.0  # for a client to take 64 KiB; then it does not read, and its answer ends
+HTTP_LINGER_S: Final = 2.0  # in which a refused client may read the refusal while it still sends
+HTTP_LINGER: Final = 8 * MIB  # bytes of such a client that are thrown away
+HTTP_DRAIN_S: Final = 30.0  # for running answers, when the gateway is told to end
+KEEP_ALIVE_S: Final = 10.0  # between two signs of life on a stream: proxies and clients give up after 30 to 60
+
 # -- work that gives way to consensus while the process is late (machine/load.py)
 LOAD_LOOK_S: Final = 0.02  # in which a delay counts half, and between two looks of what gives way
 LATE_S: Final = 0.01  # a process is late from here on: each consensus message passes some ten steps of the event loop
