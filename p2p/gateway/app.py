@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import trio
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
@@ -94,7 +95,7 @@ class _Paths:
         headers = headers_of(scope)
         request = messages.read(await read_body(headers, receive), headers, counts_only=True)
         card, text = await card_of(self._backend, request.model), await self._backend.text(request.model)
-        questions = to_questions(request, card, text, lambda request: None)
+        questions = await trio.to_thread.run_sync(to_questions, request, card, text)
         await send_json(send, {"input_tokens": questions[0].prompt_tokens})
 
     async def inference(self, scope: Scope, receive: Receive, send: Send) -> None:

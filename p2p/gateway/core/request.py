@@ -6,7 +6,6 @@ model is refused before anything is signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,15 +58,24 @@ class GatewayRequest:
     ignored: tuple[str, ...] = ()  # parameters that were accepted and have no effect, for a header that says so
 
     @property
+    def size(self) -> int:
+        """Characters of the prompts, about: what making tokens of them costs."""
+        return sum(
+            sum(len(one.content) for one in prompt.messages) if isinstance(prompt, Chat)
+            else len(prompt.text) if isinstance(prompt, TextPrompt) else 0
+            for prompt in self.prompts
+        )
+
+    @property
     def choices(self) -> int:
         """How many answers are wanted."""
         return self.n * len(self.prompts)
 
 
 def to_questions(
-    request: GatewayRequest, card: ModelCard, text: ModelText, session_of: Callable[[GatewayRequest], object],
+    request: GatewayRequest, card: ModelCard, text: ModelText, session: object = None,
 ) -> tuple[Asked, ...]:
-    """The questions, `n` for each prompt in order. session_of: the conversation of the request.
+    """The questions, `n` for each prompt in order. session: the conversation of the request.
 
     Raises InvalidRequest that names the parameter, and TooLong.
     """
@@ -78,7 +86,6 @@ def to_questions(
             raise InvalidRequest(f"{token} is no token of {card.name}; ids are below {card.vocabulary}",
                                  field="logit_bias")
     questions: list[Asked] = []
-    session = session_of(request)
     for prompt in request.prompts:
         if isinstance(prompt, Chat) and not card.has_template:
             raise InvalidRequest(

@@ -98,6 +98,8 @@ class Connection:
             while event is h11.NEED_DATA:
                 self._http.receive_data(await self._read())
                 event = self._http.next_event()
+        if isinstance(event, h11.Request) and event.http_version not in (b"1.0", b"1.1"):
+            raise h11.RemoteProtocolError("another version of HTTP", error_status_hint=505)
         return event if isinstance(event, h11.Request) else None
 
     async def _read(self) -> bytes:
