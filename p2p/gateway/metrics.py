@@ -24,7 +24,7 @@ class Metrics:
     def __init__(self, connections: Callable[[], int], sessions: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "folkmoot_gateway_requests", "Requests that are over.", ["api", "status"], registry=self.registry,
+            "folkmoot_gateway_requests_total", "Requests that are over.", ["api", "status"], registry=self.registry,
         )
         self._running = Gauge(
             "folkmoot_gateway_requests_running", "Requests in progress.", ["api"], registry=self.registry,
@@ -38,16 +38,17 @@ class Metrics:
             ["api"], buckets=_SECONDS, registry=self.registry,
         )
         self._tokens = Counter(
-            "folkmoot_gateway_tokens", "Tokens of complete answers, as they are charged.", ["kind"],
+            "folkmoot_gateway_tokens_total", "Tokens of complete answers, as they are charged.", ["kind"],
             registry=self.registry,
         )
         self._failed = Counter(
-            "folkmoot_gateway_streams_failed", "Streams that ended with an error.", ["api"], registry=self.registry,
+            "folkmoot_gateway_streams_failed_total", "Streams that ended with an error.", ["api"], registry=self.registry,
         )
         for name, text, count in (
-            ("connections", "Open connections.", connections), ("sessions", "Conversations remembered.", sessions),
+            ("folkmoot_gateway_connections", "Open connections.", connections),
+            ("folkmoot_gateway_sessions", "Conversations remembered.", sessions),
         ):
-            Gauge(f"folkmoot_gateway_{name}", text, registry=self.registry).set_function(count)
+            Gauge(name, text, registry=self.registry).set_function(count)
         for api in APIS:
             for status in ("200", LEFT, *map(str, STATUSES)):
                 self._requests.labels(api, status)
