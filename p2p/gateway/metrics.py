@@ -42,7 +42,8 @@ class Metrics:
             registry=self.registry,
         )
         self._failed = Counter(
-            "folkmoot_gateway_streams_failed_total", "Streams that ended with an error.", ["api"], registry=self.registry,
+            "folkmoot_gateway_streams_failed_total", "Streams that ended with an error.", ["api"],
+            registry=self.registry,
         )
         for name, text, count in (
             ("folkmoot_gateway_connections", "Open connections.", connections),

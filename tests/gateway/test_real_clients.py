@@ -176,6 +176,14 @@ def test_openai_raises_its_own_errors() -> None:
             client.with_options(api_key="wrong").models.list()
 
 
+@pytest.mark.parametrize("size", [5_000_000, 100_000_000])
+def test_openai_reads_that_its_request_is_too_large(size: int) -> None:
+    openai = pytest.importorskip("openai")
+    with openai_client(lambda asked: Answer(), max_retries=0) as client, pytest.raises(openai.APIStatusError) as error:
+        client.chat.completions.create(model="tiny", messages=user("x" * size))
+    assert (error.value.status_code, error.value.code) == (413, "request_too_large")
+
+
 def test_openai_raises_an_error_in_a_stream() -> None:
     openai = pytest.importorskip("openai")
     say = Answer("Hel", fail_after=Overloaded("all are busy"))

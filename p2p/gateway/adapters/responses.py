@@ -102,7 +102,7 @@ class ResponseWriter:
             return []  # rows of a call's tokens: only messages have log-probabilities
         events: list[Event] = []
         if not self._items or self._items[-1].status != "in_progress" or self._items[-1].call is not None:
-            events += [*self._close(), *self._open(_Item(_new_id("msg")))]
+            events += self._open(_Item(_new_id("msg")))
         item = self._items[-1]
         item.text += piece.text
         item.logprobs += logprobs

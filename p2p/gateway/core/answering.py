@@ -33,6 +33,7 @@ class Answering:
         self._calls = 0  # that have begun
         self._open = False  # whether a call is on its way
         self._blank = ""  # white space that waits for what follows it
+        self._is_after_call = False  # whether no text has come since the last call
 
     def feed(self, piece: Started | Said | Ended | Failed) -> list[Piece]:
         """What the piece becomes."""
@@ -57,17 +58,20 @@ class Answering:
         if self._one_call and self._calls and not self._open:
             return []
         if isinstance(piece, CallBegin):
-            self._calls, self._open, self._blank = self._calls + 1, True, ""
+            self._calls, self._open = self._calls + 1, True
             return [CallBegin(self._calls - 1, self._new_id(), piece.name)]
         if isinstance(piece, CallDelta):
             return [CallDelta(self._calls - 1, piece.arguments)] if piece.arguments else []
         if isinstance(piece, CallEnd):
-            self._open = False
+            self._open, self._is_after_call = False, True
             return [CallEnd(self._calls - 1)]
         text = self._blank + piece.text
+        if self._is_after_call:
+            text = text.lstrip()
         if not text.strip():
             self._blank = text
             return []
+        self._is_after_call = False
         kept = len(text.rstrip())
         self._blank = text[kept:]
         return [Said(text[:kept])]
