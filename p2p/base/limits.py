@@ -34,6 +34,15 @@ MAX_CALLS: Final = 128  # of tools in one message
 MAX_TOOLS: Final = 128  # that one request offers
 MAX_TEMPLATE_ARGS: Final = 4 * KIB  # of variables for the chat template
 MAX_GRAMMAR: Final = 128 * KIB  # the source of a grammar, such as a JSON schema
+MAX_PATTERN: Final = 16 * KIB  # characters of a regex, or of a grammar in Lark
+MAX_SCHEMA_COUNT: Final = 10_000  # of minItems, maxItems, minProperties and maxProperties in a schema: each costs a KiB
+GRAMMAR_CPU_S: Final = 1  # of the process that tries a new grammar, whole seconds; a usual one takes 0.1
+GRAMMAR_PATIENCE: Final = 4  # times that, for a validator: no grammar that was served may go unjudged
+GRAMMAR_WALL_S: Final = 20.0  # and after so long it is ended on a machine that is busy
+GRAMMAR_MEMORY: Final = 512 * MIB  # address space of that process
+GRAMMAR_TRIALS: Final = 2  # such processes at once
+GRAMMARS_TRIED: Final = 1024  # grammars whose trial is remembered
+GRAMMARS_KEPT: Final = 8  # compiled grammars that are kept: the largest have tens of MiB
 MAX_STOPS: Final = 16  # stop strings
 MAX_STOP: Final = 256  # characters of one
 MAX_BIASES: Final = 1024  # tokens with a bias
@@ -54,6 +63,13 @@ MAX_CANDIDATES: Final = 8  # executors tried for one request
 MAX_HANDOVERS: Final = MAX_CANDIDATES - 1  # executors whose tokens the last one may have taken over
 MAX_TOKEN_TEXT: Final = 512  # text of one token
 MAX_TOKENIZER: Final = 64 * MIB  # a tokenizer.json
+MAX_MODEL_CONFIG: Final = 16 * MIB  # one of a model's other JSON files: Gemma's tokenizer_config.json has 1.1 MiB
+MAX_TEMPLATE: Final = 256 * KIB  # a chat template: the longest that models have are 20 KiB
+MAX_RENDERED: Final = 4 * MIB  # characters that a template makes of a body, and of any text on the way
+MAX_TEMPLATE_STEPS: Final = 1 << 19  # loop turns, calls (5 each), and KiB of text in one rendering: two seconds
+MAX_JSON_DEPTH: Final = 64  # levels of JSON in an HTTP request, or inside a body: a tool's parameters, arguments
+MAX_KEPT_PROMPTS: Final = 32  # prompts whose tokens one model's text remembers: at most 16 MiB
+MAX_KEPT_TEMPLATES: Final = 16  # compiled chat templates
 MAX_HELD_TOKENS: Final = 32  # tokens of one answer that are held back and shown in one frame
 SHOW_EVERY_S: Final = 0.05  # faster tokens share a frame and a signature: nobody reads above 20 frames a second
 MAX_AFTER_STOP: Final = 512  # tokens on their way after the agent's Stop: a fast engine fills every buffer between
@@ -91,12 +107,29 @@ MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
 MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
+# -- clients
+CLIENT_PEERS: Final = 4  # connections that a client keeps, to choose among
+CLIENT_TRIES: Final = 6  # peers asked in a row with one question, without a token from any
+CLIENT_RESUMES: Final = 8  # times that one answer is continued at another peer
+CLIENT_PAUSE_FIRST_S: Final = 0.25  # before a peer is asked once more with the same question; then twice as long
+CLIENT_PAUSE_MAX_S: Final = 4.0
+CLIENT_CONNECT_S: Final = 15.0  # for the first connection
+CLIENT_CLOSE_S: Final = 10.0  # for an answer to end that nobody reads any more
+CLIENT_AHEAD: Final = 64  # events of an answer that wait for a reader in another thread
+CLIENT_FILE_S: Final = 120.0  # for a model's file, from all peers that are asked for it
+PEER_AVOID_FIRST_S: Final = 2.0  # for which a peer that failed is asked last; then twice as long each time
+PEER_AVOID_MAX_S: Final = 120.0
+PEER_FORGET_S: Final = 300.0  # after which a measured latency counts no more, and the peer is measured again
+MAX_CHOICES: Final = 1024  # peers whose latency is remembered
+MODEL_CHUNK: Final = 512 * KIB  # of a model's file in one answer
+MAX_TEMPLATE_FILE: Final = MIB  # a chat template
+MODEL_CACHE: Final = 512 * MIB  # of models' tokenizers and templates on disk
+
 # -- gateway: HTTP on the user's own machine
 MAX_HTTP_BODY: Final = 4 * MIB  # one request: JSON doubles a text at worst that people write, and a Body has MAX_BODY
 MAX_HTTP_HEAD: Final = 32 * KIB  # request line and headers
 MAX_HTTP_CONNECTIONS: Final = 2048  # above it, the one that has been idle longest gives way
 MAX_HTTP_REQUESTS: Final = 128  # in progress at once; more get 429: 512 MiB of bodies at worst
-MAX_JSON_DEPTH: Final = 64  # levels of a request's JSON; a schema of a tool seldom has 20
 MAX_JSON_DIGITS: Final = 40  # of one number
 MAX_CHOICES: Final = 16  # answers to one request: `n` times its prompts
 MAX_GATEWAY_SESSIONS: Final = 1024  # conversations whose executors are remembered
@@ -310,6 +343,11 @@ TASK_CALM_S: Final = 120.0  # a task that ran so long begins with the first paus
 # -- waits for an engine
 FIRST_TOKEN_TIMEOUT_S: Final = 60.0
 TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
+# Added by a client to the silence that its agent may keep.
+AGENT_SILENT_S: Final = 1.0
+WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
+# For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
+EXECUTOR_SILENT_S: Final = 1.2
 SCORE_TIMEOUT_S: Final = 120.0  # for the score of one answer
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_PAUSE_FIRST_S: Final = 2.0  # before an engine that ended is started again; then twice as long each time
@@ -393,5 +431,7 @@ assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S
 assert CIRCUITS_TO_PEER_FROM_GROUP < CIRCUITS_TO_PEER < BUDGETS["connections"].group
 assert RESERVATION_LEAST_S < RESERVATION_S
+assert 3 * WORKING_EVERY_S < EXECUTOR_SILENT_S < TOKEN_TIMEOUT_S
 assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME
+assert MAX_PATTERN < MAX_GRAMMAR
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY

@@ -149,7 +149,7 @@ def test_bits_behind_a_row_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("change", "field"), [
-    ({"version": 2}, "version"), ({"length": 1}, "length"), ({"id_bits": 18}, "length"), ({"id_bits": 17}, "$[14]"),
+    ({"version": 1}, "version"), ({"length": 1}, "length"), ({"id_bits": 18}, "length"), ({"id_bits": 17}, "$[14]"),
     ({"id_bits": 20}, "$[14]"),
     ({"length": MAX_OUTPUT_TOKENS + 1}, "$[15]"), ({"seed": b""}, "$[12]"), ({"params": Params(2001)}, "$[11][0]"),
 ])

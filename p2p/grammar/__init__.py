@@ -1,0 +1,1 @@
+"""p2p.grammar: see README.md in this folder."""
