@@ -13,8 +13,8 @@ from typing import Any
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
 from p2p.base.limits import (
+    MAX_ANSWERS,
     MAX_BIASES,
-    MAX_CHOICES,
     MAX_GRAMMAR,
     MAX_OUTPUT_TOKENS,
     MAX_STOP,
@@ -100,10 +100,10 @@ def read_max_tokens(body: Fields, names: Sequence[str]) -> int | None:
 
 def read_choices(body: Fields, prompts: int = 1) -> int:
     """`n`: answers to each prompt."""
-    found = body.whole("n", 1, MAX_CHOICES)
+    found = body.whole("n", 1, MAX_ANSWERS)
     n = 1 if found is None else found
-    if n * prompts > MAX_CHOICES:
-        raise body.wrong("n", f"{prompts} prompts with n = {n} are more than {MAX_CHOICES} answers; send less at once")
+    if n * prompts > MAX_ANSWERS:
+        raise body.wrong("n", f"{prompts} prompts with n = {n} are more than {MAX_ANSWERS} answers; send less at once")
     return n
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from p2p.base.body import TextPrompt, TokenPrompt
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_BODY, MAX_CHOICES, MAX_NAME, MAX_VOCABULARY
+from p2p.base.limits import MAX_ANSWERS, MAX_BODY, MAX_NAME, MAX_VOCABULARY
 from p2p.base.token_ids import TOKEN_BYTES, pack_ids
 from p2p.gateway.core.fields import Fields, Refused
 from p2p.gateway.core.request import GatewayRequest
@@ -88,8 +88,8 @@ def _prompts(body: Fields) -> tuple[TextPrompt | TokenPrompt, ...]:
         raise body.wrong("prompt", "is empty")
     if not isinstance(items[0][1], str | list):
         return (_tokens(found, "prompt"),)
-    if len(items) > MAX_CHOICES:
-        raise body.wrong("prompt", f"has {len(items)} prompts; {MAX_CHOICES} are allowed in one request")
+    if len(items) > MAX_ANSWERS:
+        raise body.wrong("prompt", f"has {len(items)} prompts; {MAX_ANSWERS} are allowed in one request")
     return tuple(_text(one, path) if isinstance(one, str) else _tokens(one, path) for path, one in items)
 
 
