@@ -67,7 +67,7 @@ MAX_MODEL_CONFIG: Final = 16 * MIB  # one of a model's other JSON files: Gemma's
 MAX_TEMPLATE: Final = 256 * KIB  # a chat template: the longest that models have are 20 KiB
 MAX_RENDERED: Final = 4 * MIB  # characters that a template makes of a body, and of any text on the way
 MAX_TEMPLATE_STEPS: Final = 1 << 19  # loop turns, calls (5 each), and KiB of text in one rendering: two seconds
-MAX_JSON_DEPTH: Final = 64  # levels of JSON inside a body: a tool's parameters, a call's arguments
+MAX_JSON_DEPTH: Final = 64  # levels of JSON in an HTTP request, or inside a body: a tool's parameters, arguments
 MAX_KEPT_PROMPTS: Final = 32  # prompts whose tokens one model's text remembers: at most 16 MiB
 MAX_KEPT_TEMPLATES: Final = 16  # compiled chat templates
 MAX_HELD_TOKENS: Final = 32  # tokens of one answer that are held back and shown in one frame
@@ -124,6 +124,28 @@ MAX_CHOICES: Final = 1024  # peers whose latency is remembered
 MODEL_CHUNK: Final = 512 * KIB  # of a model's file in one answer
 MAX_TEMPLATE_FILE: Final = MIB  # a chat template
 MODEL_CACHE: Final = 512 * MIB  # of models' tokenizers and templates on disk
+
+# -- gateway: HTTP on the user's own machine
+MAX_HTTP_BODY: Final = 4 * MIB  # one request: JSON doubles a text at worst that people write, and a Body has MAX_BODY
+MAX_HTTP_HEAD: Final = 32 * KIB  # request line and headers
+MAX_HTTP_CONNECTIONS: Final = 2048  # above it, the one that has been idle longest gives way
+MAX_HTTP_REQUESTS: Final = 128  # in progress at once; more get 429: 512 MiB of bodies at worst
+MAX_JSON_DIGITS: Final = 40  # of one number
+MAX_ANSWERS: Final = 16  # answers to one request: `n` times its prompts
+MAX_GATEWAY_SESSIONS: Final = 1024  # conversations whose executors are remembered
+MAX_STORED_RESPONSES: Final = 512  # answers of /v1/responses that a later one may continue
+MAX_STORED_TEXT: Final = 64 * MIB  # characters of these together
+MAX_API_KEYS: Final = 256  # in a key file
+MAX_API_KEY: Final = 256  # characters of one
+DEFAULT_ANSWER_TOKENS: Final = 4096  # of an answer whose caller names no bound; less where the context ends before
+HTTP_HEAD_S: Final = 10.0  # from a request's first byte to the end of its headers
+HTTP_BODY_S: Final = 30.0  # for the whole body
+HTTP_IDLE_S: Final = 75.0  # of a connection between two requests, or before the first
+HTTP_SEND_S: Final = 30.0  # for a client to take 64 KiB; then it does not read, and its answer ends
+HTTP_LINGER_S: Final = 2.0  # in which a refused client may read the refusal while it still sends
+HTTP_LINGER: Final = 8 * MIB  # bytes of such a client that are thrown away
+HTTP_DRAIN_S: Final = 30.0  # for running answers, when the gateway is told to end
+KEEP_ALIVE_S: Final = 10.0  # between two signs of life on a stream: proxies and clients give up after 30 to 60
 
 # -- work that gives way to consensus while the process is late (machine/load.py)
 LOAD_LOOK_S: Final = 0.02  # in which a delay counts half, and between two looks of what gives way

@@ -1,0 +1,1 @@
+"""p2p.gateway: see README.md in this folder."""

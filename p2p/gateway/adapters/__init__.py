@@ -1,0 +1,1 @@
+"""p2p.gateway.adapters: see README.md in this folder."""

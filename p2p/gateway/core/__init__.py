@@ -1,0 +1,1 @@
+"""p2p.gateway.core: see README.md in this folder."""

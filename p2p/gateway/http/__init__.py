@@ -1,0 +1,1 @@
+"""p2p.gateway.http: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""p2p.gateway.types: see README.md in this folder."""
