@@ -15,6 +15,7 @@ from msgspec import Struct, convert, to_builtins
 from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
 from p2p.base.limits import MAX_MODEL_NAME
 from p2p.wire.answers.accounts import TransactionAnswer
+from p2p.wire.answers.model_files import ModelFileAnswer, model_file_answer, no_model_file
 from p2p.wire.answers.status import ConnectedPeer, OwnerStatus, PeersAnswer, PublicStatus
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MAX_NUMBER = (1 << 32) - 1  # of heights, epochs, places: no chain gets there
 # all but the connected peers, and payloads: they hold prompts
 PUBLIC_OPS = frozenset({
     "status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings",
-    "prove", "sprint", "serving", "transaction",
+    "prove", "sprint", "serving", "transaction", "model_file",
 })
 
 
@@ -36,12 +37,12 @@ class Queries:
     """Answers by operation.
 
     status: what the peer's owner is told of it. peers: ids of the peers that are connected. transaction: what became of
-    an account's transaction, by its id.
+    an account's transaction, by its id. files: a model's tokenizer or chat template by its SHA-256; None: not here.
     """
 
     def __init__(
         self, chain: Chain, status: Callable[[], OwnerStatus], peers: Callable[[], tuple[str, ...]],
-        transaction: Callable[[bytes], TransactionAnswer],
+        transaction: Callable[[bytes], TransactionAnswer], files: Callable[[bytes], bytes | None] = lambda wanted: None,
     ) -> None:
         answers = chain.answers
         self._ops: dict[str, Operation] = {
@@ -64,6 +65,7 @@ class Queries:
             "prove": lambda asked: answers.prove(_kind(asked), _hex(asked, "id")),
             "serving": lambda asked: answers.serving(_wanted_model(asked), _number(asked, "height", None)),
             "transaction": lambda asked: transaction(_hex(asked, "id")),
+            "model_file": lambda asked: _model_file(files, _hex(asked, "hash"), _number(asked, "offset", 0)),
         }
         self._public_ops: dict[str, Operation] = {
             **{op: answer for op, answer in self._ops.items() if op in PUBLIC_OPS},
@@ -94,6 +96,13 @@ def _answer(ops: dict[str, Operation], request: object) -> dict[str, Any]:
         why = f"this peer could not answer {op!r}; its log says why"
         raise Unavailable(why, field="op", code="internal") from error
     return found
+
+
+def _model_file(files: Callable[[bytes], bytes | None], wanted: bytes, offset: int) -> ModelFileAnswer:
+    raw = files(wanted)
+    if raw is None:
+        raise no_model_file(wanted)
+    return model_file_answer(raw, wanted, offset)
 
 
 def _height(request: dict[str, Any]) -> int:

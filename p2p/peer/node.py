@@ -83,12 +83,21 @@ class Node:
         self._make_consensus()
         self._make_records()
         self._make_roles(roles)
-        self.queries = Queries(self.chain, self.status, self._peers, self.account_transactions.fate)
+        self.queries = Queries(
+            self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file
+        )
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
         self.streams = StreamHandlers(
             self.chain, self.consensus, self.agent, self.executor, self.queries, self.account_transactions,
             self.records, self.new_height, self.votes,
         )
+
+    def _model_file(self, wanted: bytes) -> bytes | None:
+        """For clients that count tokens themselves."""
+        text = self.executor.ready.text if self.executor.ready is not None else None
+        if text is None:
+            return None
+        return {text.tokenizer_hash: text.tokenizer, text.template_hash: text.template}.get(wanted)
 
     def _make_consensus(self) -> None:
         timing = Timing(
