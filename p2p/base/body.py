@@ -169,11 +169,12 @@ def open_body(raw: bytes, wanted: bytes) -> Body:
     return body
 
 
-def check_body(body: Body) -> None:
-    """What must hold between a body's parts. Raises InvalidRequest that names the field."""
+def check_body(body: Body, empty: str = "messages") -> None:
+    """What must hold between a body's parts. Raises InvalidRequest that names the field. empty: the field where nothing
+    is asked."""
     prompt = body.prompt
     if isinstance(prompt, Chat):
-        _check_chat(prompt)
+        _check_chat(prompt, empty)
     elif isinstance(prompt, TokenPrompt):
         if len(prompt.ids) % TOKEN_BYTES:
             raise InvalidRequest(f"token ids have {TOKEN_BYTES} bytes each", field="prompt")
@@ -186,7 +187,7 @@ def check_body(body: Body) -> None:
         raise InvalidRequest("the biases must name ascending token ids, each once", field="bias")
 
 
-def _check_chat(chat: Chat) -> None:
+def _check_chat(chat: Chat, empty: str) -> None:
     for at, message in enumerate(chat.messages):
         if message.calls and message.role is not Role.ASSISTANT:
             raise InvalidRequest("only the assistant calls tools", field=f"messages[{at}].calls")
@@ -196,7 +197,7 @@ def _check_chat(chat: Chat) -> None:
     if chat.continues and last.role is not Role.ASSISTANT:
         raise InvalidRequest("only an assistant's message can be continued", field="continues")
     if not chat.tools and not any(message.content.strip() or message.calls for message in chat.messages):
-        raise InvalidRequest("every message is empty; ask something", field="messages")
+        raise InvalidRequest("nothing is asked: every message is empty", field=empty)
     names = [tool.name for tool in chat.tools]
     if len(set(names)) < len(names):
         raise InvalidRequest("two tools have one name", field="tools")

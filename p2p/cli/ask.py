@@ -126,13 +126,16 @@ def _asked(options: argparse.Namespace) -> tuple[Endpoint, Question, Payer]:
     account = None if options.account is None else read_id(options.account, "account")
     genesis = read_genesis(options.dir, "to check the receipt")
 
+    from p2p.base.body import check_body, one_message
     from p2p.client.question import Endpoint, Payer, Question
 
     payer = Payer.load(options.dir, hot_key_of=account, notices_since=last_notice(_seen(options)))
     peer_of(options.peer)
     if options.save is not None:
         check_output(options.save, field="save")
-    question = Question(options.model, options.prompt, params, options.max_tokens, options.max_price)
+    body = one_message(options.prompt)
+    check_body(body, "prompt")
+    question = Question(options.model, body, params, options.max_tokens, options.max_price)
     return Endpoint(options.peer, genesis), question, payer
 
 
