@@ -15,6 +15,8 @@ ALLOWED = {
     "libp2p": ("p2p/gossip/",),
     "multiaddr": ("p2p/gossip/",),
     "lmdb": ("p2p/store/lmdb.py",),
+    "tokenizers": ("p2p/text/",),
+    "jinja2": ("p2p/text/",),
     "llguidance": ("p2p/grammar/",),
     "vllm": ("p2p/inference/vllm/",),
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
@@ -26,6 +28,7 @@ PURE = (
     "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py",
     "p2p/verification/duty.py", "p2p/verification/statistics.py", "p2p/verification/profile.py",
     "p2p/verification/calibration.py", "p2p/verification/sequential.py", "p2p/chain/views/",
+    "p2p/text/stop.py", "p2p/text/controls.py", "p2p/text/sandbox.py", "p2p/text/template.py", "p2p/text/tool_formats/",
 )
 IMPURE = {"trio", "time", "random", "socket", "os", "lmdb", "libp2p", "httpx", "subprocess"}
 

@@ -63,6 +63,13 @@ MAX_CANDIDATES: Final = 8  # executors tried for one request
 MAX_HANDOVERS: Final = MAX_CANDIDATES - 1  # executors whose tokens the last one may have taken over
 MAX_TOKEN_TEXT: Final = 512  # text of one token
 MAX_TOKENIZER: Final = 64 * MIB  # a tokenizer.json
+MAX_MODEL_CONFIG: Final = 16 * MIB  # one of a model's other JSON files: Gemma's tokenizer_config.json has 1.1 MiB
+MAX_TEMPLATE: Final = 256 * KIB  # a chat template: the longest that models have are 20 KiB
+MAX_RENDERED: Final = 4 * MIB  # characters that a template makes of a body, and of any text on the way
+MAX_TEMPLATE_STEPS: Final = 1 << 19  # loop turns, calls (5 each), and KiB of text in one rendering: two seconds
+MAX_JSON_DEPTH: Final = 64  # levels of JSON inside a body: a tool's parameters, a call's arguments
+MAX_KEPT_PROMPTS: Final = 32  # prompts whose tokens one model's text remembers: at most 16 MiB
+MAX_KEPT_TEMPLATES: Final = 16  # compiled chat templates
 MAX_HELD_TOKENS: Final = 32  # tokens of one answer that are held back and shown in one frame
 SHOW_EVERY_S: Final = 0.05  # faster tokens share a frame and a signature: nobody reads above 20 frames a second
 MAX_AFTER_STOP: Final = 512  # tokens on their way after the agent's Stop: a fast engine fills every buffer between
@@ -99,6 +106,24 @@ SPRINT_COMMIT_LEAD: Final = 3  # heights before the sprint's end at which a peer
 MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
 MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
+
+# -- clients
+CLIENT_PEERS: Final = 4  # connections that a client keeps, to choose among
+CLIENT_TRIES: Final = 6  # peers asked in a row with one question, without a token from any
+CLIENT_RESUMES: Final = 8  # times that one answer is continued at another peer
+CLIENT_PAUSE_FIRST_S: Final = 0.25  # before a peer is asked once more with the same question; then twice as long
+CLIENT_PAUSE_MAX_S: Final = 4.0
+CLIENT_CONNECT_S: Final = 15.0  # for the first connection
+CLIENT_CLOSE_S: Final = 10.0  # for an answer to end that nobody reads any more
+CLIENT_AHEAD: Final = 64  # events of an answer that wait for a reader in another thread
+CLIENT_FILE_S: Final = 120.0  # for a model's file, from all peers that are asked for it
+PEER_AVOID_FIRST_S: Final = 2.0  # for which a peer that failed is asked last; then twice as long each time
+PEER_AVOID_MAX_S: Final = 120.0
+PEER_FORGET_S: Final = 300.0  # after which a measured latency counts no more, and the peer is measured again
+MAX_CHOICES: Final = 1024  # peers whose latency is remembered
+MODEL_CHUNK: Final = 512 * KIB  # of a model's file in one answer
+MAX_TEMPLATE_FILE: Final = MIB  # a chat template
+MODEL_CACHE: Final = 512 * MIB  # of models' tokenizers and templates on disk
 
 # -- work that gives way to consensus while the process is late (machine/load.py)
 LOAD_LOOK_S: Final = 0.02  # in which a delay counts half, and between two looks of what gives way
@@ -296,6 +321,8 @@ TASK_CALM_S: Final = 120.0  # a task that ran so long begins with the first paus
 # -- waits for an engine
 FIRST_TOKEN_TIMEOUT_S: Final = 60.0
 TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
+# Added by a client to the silence that its agent may keep.
+AGENT_SILENT_S: Final = 1.0
 WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
 # For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
 EXECUTOR_SILENT_S: Final = 1.2

@@ -15,28 +15,28 @@ from msgspec import Meta
 from p2p.base.codec import Message, decode, encode, unpack
 from p2p.base.errors import ConfigError, RemoteProtocolError, unsupported_version
 from p2p.base.files import open_output
-from p2p.base.limits import MAX_FRAME, MAX_ITEMS, MAX_OUTPUT_TOKENS
+from p2p.base.limits import MAX_FRAME
 from p2p.base.types import U32, VERSION, SignedFinish, SignedRequest
-from p2p.wire.frames import Accepted, Prompt, TokenIds
+from p2p.wire.frames import Accepted, ArtifactBytes, BodyBytes, PackedIds
 
 
 class AnswerProof(Message, frozen=True):
     """One answer, with what its client, agent and executor said of it."""
 
-    ITEMS: ClassVar[int] = MAX_ITEMS + MAX_OUTPUT_TOKENS
+    BYTES: ClassVar[int] = 2 * MAX_FRAME  # it holds what came in several frames
     version: U32
-    prompt: Prompt
+    body: BodyBytes
     signed_request: SignedRequest
     accepted: Accepted  # what the agent said of the draw
     finish: SignedFinish
-    artifact: Annotated[bytes, Meta(max_length=MAX_FRAME // 2)]
-    tokens: TokenIds  # tokens and text: what was streamed, by the client's word
+    artifact: ArtifactBytes
+    tokens: PackedIds  # tokens and text: what was streamed, by the client's word
     text: Annotated[str, Meta(max_length=MAX_FRAME // 4)]
 
 
 def parse_proof(data: bytes) -> AnswerProof:
     """Any bytes to a proof. Raises RemoteProtocolError naming the field."""
-    plain = decode(data, items=AnswerProof.ITEMS)
+    plain = decode(data, limit=AnswerProof.BYTES)
     if isinstance(plain, list) and plain and plain[0] != VERSION:
         raise RemoteProtocolError(unsupported_version("proof", plain[0], VERSION), field="version", code="version")
     return unpack(AnswerProof, data)
@@ -51,7 +51,7 @@ def load_proof(file: Path) -> AnswerProof:
 
 
 def save_proof(proof: AnswerProof, file: Path) -> None:
-    """A new file is readable by its user only: it holds the prompt. Raises ConfigError when it cannot be written."""
+    """A new file is readable by its user only: it holds the question. Raises ConfigError when it cannot be written."""
     try:
         with os.fdopen(open_output(file), "wb") as out:
             out.write(encode(proof))

@@ -20,15 +20,19 @@ from functools import partial
 
 import trio
 
+from p2p.base.body import check_body
+from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded
-from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_PROMPT_BYTES
+from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_BODY
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.connection import open_to, query
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import Done, Event, Notices, Signed, Waiting
 from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.repeat import NOTHING, Repeat
+from p2p.client.shown import Shown
 from p2p.client.signing import RequestSigner
-from p2p.client.stream import follow
+from p2p.client.stream import AnswerStream, follow_into
 from p2p.gossip.host import Network
 from p2p.wire.frames import Ask, pack_frame
 
@@ -45,8 +49,7 @@ async def ask(
     Raises FolkmootError. Iterate within `aclosing`: a loop that is left early must end the connection at once, and with
     it the answer.
     """
-    if len(question.prompt.encode()) > MAX_PROMPT_BYTES:
-        raise InvalidRequest(f"the prompt is longer than {MAX_PROMPT_BYTES} bytes", field="prompt")
+    encoded(question)
     async with (
         open_to(to.address, to.network) as network,
         aclosing(ask_over(network, to, question, payer, overrides, patience=patience)) as events,
@@ -63,41 +66,72 @@ async def ask_over(
     patience: int = AGENT_WAITS,
 ) -> Events:
     """As `ask`, over an open connection."""
-    signer = RequestSigner(to, question, payer, overrides, partial(query, network, to.peer_id))
-    asking = _Asking(network, signer, patience, overrides.nonce)
-    while not asking.is_over:
-        for part in (asking.sign(), asking.answer()):
-            async with aclosing(part) as events:
-                async for event in events:
-                    yield event
+    async with aclosing(Asking(network, to, question, payer, overrides, patience).events()) as events:
+        async for event in events:
+            yield event
+
+
+def encoded(question: Question) -> bytes:
+    """The body as it is sent. Raises InvalidRequest naming what is wrong with it."""
+    check_body(question.body)
+    raw = encode(question.body)
+    if len(raw) > MAX_BODY:
+        raise InvalidRequest(f"the question has {len(raw)} bytes; at most {MAX_BODY} are allowed", field="body")
+    return raw
 
 
 @dataclass(slots=True)
-class _Asking:
-    """One question, as far as it has come."""
+class Asking:
+    """One question to one peer, as far as it has come. Raises InvalidRequest where its body is wrong."""
 
     network: Network
-    signer: RequestSigner
-    patience: int
-    nonce: int | None  # of the request
+    to: Endpoint
+    question: Question
+    payer: Payer
+    overrides: Overrides = NO_OVERRIDES
+    patience: int = AGENT_WAITS
+    before: tuple[AnswerStream, ...] = ()  # answers whose tokens this one continues
+    shown: Shown | None = None  # of those; None: there are none
+    repeat: Repeat = NOTHING  # what was shown of those, and comes once more
     waits: int = 0  # so often it was waited for the agent
     is_over: bool = False
-    signed: SignedRequest = field(init=False)
-    drawn: DrawCheck = field(init=False)
+    was_renewed: bool = False  # a session that the network had forgotten was begun again
+    nonce: int | None = None  # of the request
+    signed: SignedRequest | None = None
+    answer: AnswerStream | None = None  # of what was sent last
+    _body: bytes = field(init=False)
+    _signer: RequestSigner = field(init=False)
+    _drawn: DrawCheck = field(init=False)
 
-    async def sign(self) -> Events:
+    def __post_init__(self) -> None:
+        self._body = encoded(self.question)
+        self._signer = RequestSigner(
+            self.to, self.question, self.payer, self.overrides, partial(query, self.network, self.to.peer_id)
+        )
+        self.nonce = self.overrides.nonce
+
+    async def events(self) -> Events:
+        """To the end. Raises FolkmootError."""
+        while not self.is_over:
+            for part in (self._sign(), self._answer()):
+                async with aclosing(part) as events:
+                    async for event in events:
+                        yield event
+
+    async def _sign(self) -> Events:
         """Sign the request; where it was signed before, with the same nonce, so that it is paid once."""
-        ground = await self.signer.ground()
+        ground = await self._signer.ground()
         if ground.tip.notices and not self.waits:
             yield Notices(ground.tip.notices)
-        terms = await self.signer.terms(ground)
+        terms = await self._signer.terms(ground)
         yield terms
-        self.signed, self.drawn = await self.signer.sign(ground, terms, self.nonce)
+        self.signed, self._drawn = await self._signer.sign(ground, terms, self.nonce)
         self.nonce = self.signed.request.client_nonce
         yield Signed(self.signed)
 
-    async def answer(self) -> Events:
-        """Send the request, and again after each wait. Ends without Done where its draw grew old meanwhile."""
+    async def _answer(self) -> Events:
+        """Send the request, and again after each wait. Ends without Done where it must be signed again: its draw grew
+        old meanwhile, or its session."""
         is_accepted, waits_before = False, self.waits
         while True:
             try:
@@ -112,6 +146,8 @@ class _Asking:
                     raise
                 if isinstance(error, InvalidRequest) and error.field == "draw_height" and self.waits > waits_before:
                     return
+                if self._renews(error):
+                    return
                 if (waiting := self._waiting(error)) is None:
                     raise
             yield waiting
@@ -119,11 +155,16 @@ class _Asking:
 
     async def _send(self) -> Events:
         """Send the request once, and follow its answer."""
-        peer, prompt = self.signer.to.peer_id, self.signer.question.prompt
+        peer, signed, drawn = self.to.peer_id, self.signed, self._drawn
+        assert signed is not None  # _sign came first
         stream, ended = await self.network.open_stream(peer, "infer"), False
         try:
-            await stream.send(pack_frame(Ask(VERSION, self.signed, prompt)))
-            async for event in follow(stream, peer, prompt, self.signed, self.drawn, self.signer.query):
+            await stream.send(pack_frame(Ask(VERSION, signed, self._body, self.question.rows)))
+            shown = self.shown or Shown(self.question.body.stop)
+            self.answer = AnswerStream(
+                peer, self._body, signed, drawn, self.question.rows, shown, self.before, self.repeat
+            )
+            async for event in follow_into(stream, self.answer, self._signer.query):
                 if isinstance(event, Done):
                     ended = True
                     self._keep_price(event)
@@ -131,6 +172,15 @@ class _Asking:
         finally:
             # a reset tells the agent to stop and to charge for no more
             await (stream.close() if ended else stream.reset())
+
+    def _renews(self, error: FolkmootError) -> bool:
+        """Whether the request is signed again with a new session, because the network has forgotten this one's set."""
+        session, draw = self.question.session, self._drawn.session
+        if error.field != "session_height" or session is None or draw is None or self.was_renewed:
+            return False
+        session.forget(draw)
+        self.was_renewed = True
+        return True
 
     def _waiting(self, error: FolkmootError) -> Waiting | None:
         """The next wait, or None where `error` is not waited for, or was often enough."""
@@ -145,6 +195,6 @@ class _Asking:
 
     def _keep_price(self, done: Done) -> None:
         """A price that was proved on the way is kept when nothing was wrong."""
-        prices, price_micro = self.signer.payer.known_prices, self.drawn.price_micro
+        prices, price_micro = self.payer.known_prices, self._drawn.price_micro
         if prices is not None and price_micro is not None and done.receipt.checked:
-            prices.keep(self.signer.question.model, price_micro, self.drawn.height)
+            prices.keep(self.question.model, price_micro, self._drawn.height)

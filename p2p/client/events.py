@@ -12,6 +12,7 @@ from msgspec import Struct
 from p2p.base.types import SignedRequest
 from p2p.client.answer_proof import AnswerProof
 from p2p.client.receipt import Receipt, hexed
+from p2p.verification.artifact import Position
 from p2p.wire.answers.accounts import Notice
 
 
@@ -85,10 +86,29 @@ class Declined(_Event, frozen=True, tag="failed"):
 
 
 class Token(_Event, frozen=True, tag="token"):
-    """The next token. The text of all tokens that share a frame comes with the first of them."""
+    """The next token. The text of all tokens that share a frame comes with the first of them. A token waits with text
+    that may begin a stop string; of the stop string, and of what follows it, nothing is here."""
 
     text: str
     token: int
+    row: Position | None = None  # log-probabilities, by the executor's word; None: they were not asked for
+
+
+class PeerFailed(_Event, frozen=True, tag="peer_failed"):
+    """This peer did not take the question, or not to the end; another one is asked."""
+
+    peer: str
+    code: str  # of the error
+    reason: str
+    left: int  # tries after this one
+
+
+class Resumed(_Event, frozen=True, tag="resumed"):
+    """The answer broke off at one peer. It goes on, token for token, by a request of its own at another one."""
+
+    peer: str  # that is asked now
+    continues: bytes  # the inference whose tokens are carried over
+    tokens: int  # so many of them
 
 
 class Proved(_Event, frozen=True, tag="proved"):
@@ -98,14 +118,15 @@ class Proved(_Event, frozen=True, tag="proved"):
 
 
 class Done(_Event, frozen=True, tag="done"):
-    """The end: the receipt, checked, and the whole text."""
+    """The end: the receipt, checked, and the whole text as it was shown."""
 
     receipt: Receipt
     text: str
 
 
 Event = (
-    Notices | TermsShown | Signed | Waiting | Accepted | Trying | Busy | Declined | Token | Proved | Done
+    Notices | TermsShown | Signed | Waiting | Accepted | Trying | Busy | Declined | Token | PeerFailed | Resumed
+    | Proved | Done
 )
 
 
@@ -116,4 +137,6 @@ def plain(event: Event) -> dict[str, Any]:
         found["most_micro"] = event.most_micro
     elif isinstance(event, Done):
         found["receipt"] = event.receipt.plain()
+    elif isinstance(event, Token) and event.row is None:
+        del found["row"]
     return found

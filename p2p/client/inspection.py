@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from p2p.base.body import Body, body_hash
 from p2p.base.genesis import Genesis, ModelSpec
-from p2p.base.keys import digest
+from p2p.base.token_ids import unpack_ids
 from p2p.base.types import FinishRecord, Request
 from p2p.client.answer_proof import AnswerProof
 from p2p.client.receipt import check_receipt
@@ -19,6 +20,7 @@ from p2p.verification import check
 from p2p.verification.artifact import Artifact, Position, prompt_tokens_hash
 from p2p.verification.check import CheckResult
 from p2p.verification.profile import Noise
+from p2p.verification.sampling import Sampling
 from p2p.verification.statistics import DISTANCE, LEAD, answer_facts
 from p2p.wire.frames import Accepted, Done
 
@@ -32,7 +34,7 @@ class Case:
     request: Request  # what was asked
     finish: FinishRecord  # what is claimed
     beacon: bytes  # of the draw
-    prompt: str
+    body: Body
     artifact: Artifact
     candidates: tuple[bytes, ...] = ()  # who was drawn, in order
 
@@ -58,11 +60,11 @@ def proof_problems(proof: AnswerProof, genesis: Genesis | None) -> list[str]:
     problems = []
     if not proof.signed_request.is_signed():
         problems.append("the request is not signed by the key it names")
-    if digest(b"prompt", proof.prompt.encode()) != request.prompt_hash:
-        problems.append("the prompt is not the one whose hash was signed")
+    if body_hash(proof.body) != request.body_hash:
+        problems.append("the body is not the one whose hash was signed")
     accepted, done = proof.accepted, Done(proof.finish, proof.artifact)
     return problems + check_receipt(
-        accepted.agent, proof.signed_request, accepted, done, list(proof.tokens), proof.text
+        accepted.agent, proof.signed_request, accepted, done, list(unpack_ids(proof.tokens)), proof.text
     )
 
 
@@ -98,27 +100,32 @@ def claimed_spec(case: Case) -> ModelSpec:
 
 
 def exact_problem(
-    case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], prompt_tokens: Sequence[int]
+    case: Case, spec: ModelSpec, seed: bytes, eos_ids: frozenset[int], prompt_tokens: Sequence[int],
+    sampling: Sampling | None = None,
 ) -> str | None:
-    """Stage 0, and the prompt's tokens as the checker's own template gives them."""
+    """Stage 0, and the prompt's tokens as the checker's own files give them, those of `Body.begun` included. sampling:
+    how the body wants the answer sampled; None: by the request's parameters alone."""
     header = case.artifact.header
     as_claimed = (case.finish.prompt_tokens, header.prompt_tokens_hash)
     if (len(prompt_tokens), prompt_tokens_hash(prompt_tokens)) != as_claimed:
         return "the prompt's tokens are not those that this model's template gives"
-    return check.check_exact(case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates)
+    return check.check_exact(
+        case.artifact, case.request, case.finish, spec, seed, eos_ids, drawn=case.candidates, sampling=sampling
+    )
 
 
 def judged(
-    case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False
+    case: Case, rows: Rows, noise: Noise, ppm: int = check.FALSE_ALARM_PPM, *, equal: bool = False,
+    sampling: Sampling | None = None,
 ) -> CheckResult:
-    """Stage 1. ppm: the network's wanted rate of false alarms. equal: as in check.judge."""
-    return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal)
+    """Stage 1. ppm: the network's wanted rate of false alarms. equal, sampling: as in check.judge."""
+    return check.judge(case.artifact, rows, noise, ppm=ppm, equal=equal, sampling=sampling)
 
 
-def table(artifact: Artifact, rows: Rows) -> list[TokenRow]:
-    """One row per token; needs a prefill that covers the answer."""
+def table(artifact: Artifact, rows: Rows, sampling: Sampling | None = None) -> list[TokenRow]:
+    """One row per token; needs a prefill that covers the answer. sampling: as in check.judge."""
     positions: tuple[Position, ...] = artifact.positions()
-    facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed)
+    facts = answer_facts(positions, rows, artifact.header.params, artifact.header.seed, sampling=sampling)
     return [
         TokenRow(i, p.token, p.logprob, row[p.token], max(-float(f[LEAD]), 0.0), float(f[DISTANCE]))
         for i, (p, row, f) in enumerate(zip(positions, rows, facts, strict=True))

@@ -12,14 +12,15 @@ from msgspec import Struct, to_builtins
 
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
+from p2p.base.executor_draw import draw_id
 from p2p.base.keys import Domain, verify
 from p2p.base.limits import MAX_CANDIDATES
-from p2p.base.types import FinishReason, FinishRecord, SignedRequest
+from p2p.base.types import NO_SESSION, FinishReason, FinishRecord, SignedRequest
 from p2p.base.weighted_draw import draw_executors
 from p2p.client.draw_check import DrawCheck, Known
 from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
-from p2p.verification.artifact import Artifact
+from p2p.verification.artifact import Artifact, Position
 from p2p.verification.streamed import wrong_handover
 from p2p.verification.tape import tape_seed
 from p2p.wire.frames import Accepted, Done
@@ -43,6 +44,8 @@ class Receipt(Struct, frozen=True):
     draw: Known  # how well the set is known that the executors were drawn from
     passed_over: tuple[bytes, ...]  # executors of whom only the agent says that they did not answer
     problems: tuple[str, ...]  # sentences; none: every claim holds
+    # Inferences whose tokens this one continues, the first one first; their tokens come before those counted here.
+    continues: tuple[bytes, ...] = ()
 
     @property
     def checked(self) -> bool:
@@ -73,7 +76,7 @@ def hexed(value: Struct) -> dict[str, Any]:
 
 def summary(
     signed: SignedRequest, accepted: Accepted, done: Done, peer: str, problems: Sequence[str], draw: Known,
-    passed_over: Sequence[bytes] = (),
+    passed_over: Sequence[bytes] = (), continues: Sequence[bytes] = (),
 ) -> Receipt:
     """The receipt of an answer that was checked."""
     record = done.finish.record
@@ -81,6 +84,7 @@ def summary(
         record.inference_id, record.executor, accepted.agent, peer, record.artifact_root, record.output_hash,
         record.prompt_tokens, record.output_tokens, record.finish_reason, signed.request.draw_height,
         done.finish.signature, len(done.artifact), draw, tuple(passed_over), tuple(problems),
+        tuple(continues),
     )
 
 
@@ -90,8 +94,8 @@ def check_receipt(
 ) -> list[str]:
     """What is wrong with a receipt, as sentences; an empty list when every claim holds. Pure.
 
-    agent: node key of the peer that was asked. text: as it came with the tokens. drawn: what was found out about the
-    draw's height; None: nobody looked, and the draw is not checked.
+    agent: node key of the peer that was asked. text: as it came with the tokens, stop strings
+    included. drawn: what was found out about the draw's height; None: nobody looked, and the draw is not checked.
     """
     record = done.finish.record
     problems = []
@@ -104,7 +108,7 @@ def check_receipt(
     if not verify(record.executor, Domain.FINISH, signed.request.network, encode(record), done.finish.signature):
         problems.append("the finish record is not signed by the executor")
     if drawn is not None:
-        problems += _draw_problems(drawn, accepted, signed)
+        problems += draw_problems(drawn, accepted, signed)
     if record.output_hash != artifacts.output_hash(tokens) or record.output_tokens != len(tokens):
         problems.append("the finish record claims other tokens than were streamed")
     if record.text_hash != text_hash(text):
@@ -124,19 +128,35 @@ def streamed_by(done: Done) -> set[bytes]:
         return set()
 
 
-def _draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
-    problems = []
-    if drawn.serving is None:
+def draw_problems(drawn: DrawCheck, accepted: Accepted, signed: SignedRequest) -> list[str]:
+    """What is wrong with who was drawn, as sentences."""
+    request, session, problems = signed.request, drawn.session, []
+    if drawn.lots is None:
         problems.append("who was serving at the draw's height is not shown")
     else:
-        right = draw_executors(
-            accepted.beacon, signed.inference_id, drawn.serving, accepted.agent, MAX_CANDIDATES
-        )
+        by = accepted.beacon if session is None else session.beacon
+        right = draw_executors(by, draw_id(signed), drawn.lots, accepted.agent, MAX_CANDIDATES)
         if accepted.candidates != right:
             problems.append("the draw is not what beacon, inference id and serving set give")
-    if drawn.height != signed.request.draw_height or drawn.beacon != accepted.beacon:
+    if drawn.height != request.draw_height or drawn.beacon != accepted.beacon:
         problems.append("the beacon is not that of the height that was signed")
+    named = (request.session, request.session_height)
+    if named != ((session.id, session.height) if session is not None else (NO_SESSION, 0)):
+        problems.append("the session is not the one that was signed")
     return problems
+
+
+def rows_problems(done: Done, rows: Sequence[Position]) -> list[str]:
+    """What is wrong with log-probabilities that came with the tokens, against the artifact, whose root is signed. Of
+    tokens that were taken over the artifact has the last executor's numbers, and the client saw others'."""
+    try:
+        artifact = artifacts.parse(done.artifact)
+    except FolkmootError:
+        return []  # check_receipt says so
+    own = artifact.header.taken_over
+    if artifact.positions()[own:] == tuple(rows[own:]):
+        return []
+    return ["the log-probabilities that were shown are not those of the artifact"]
 
 
 def _artifact_problems(
@@ -148,8 +168,8 @@ def _artifact_problems(
         (artifact.root() == record.artifact_root, "the artifact is not the one whose root was signed"),
         (artifact.output_hash() == record.output_hash, "the artifact holds other tokens than were streamed"),
         (header.inference_id == signed.inference_id, "the artifact is about another inference"),
-        ((header.model, header.prompt_hash, header.params) == (request.model, request.prompt_hash, request.params),
-         "the artifact is about another model, prompt or other parameters than were asked for"),
+        ((header.model, header.body_hash, header.params) == (request.model, request.body_hash, request.params),
+         "the artifact is about another model, body or other parameters than were asked for"),
         ((header.length, header.prompt_tokens, header.finish_reason)
          == (record.output_tokens, record.prompt_tokens, record.finish_reason), "artifact and finish record disagree"),
         (0 < header.length <= request.max_tokens, "the answer is empty or longer than asked for"),

@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import InvalidRequest, Unavailable
-from p2p.base.keys import Domain, digest, public_key_of
-from p2p.base.types import VERSION, Request, SignedRequest
+from p2p.base.keys import Domain, public_key_of
+from p2p.base.types import NO_SESSION, VERSION, Request, SignedRequest
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.proofs.serving import ServingProof, open_serving
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import TermsShown
-from p2p.client.question import Endpoint, Overrides, Payer, Question, prompt_bound
+from p2p.client.question import Endpoint, Overrides, Payer, Question
+from p2p.client.session import SessionDraw
 from p2p.client.tip_proof import Ground, Prover, QueryPeer, next_nonce, price_limit
 from p2p.wire.answers.blocks import ServingAnswer
 from p2p.wire.answers.reading import read
@@ -66,10 +67,16 @@ class RequestSigner:
         if self.overrides.ground is None:
             lowest = await next_nonce(self._prover, ground, account, self.payer.nonces)
         model = self.question.model
-        drawn = DrawCheck(self.to.genesis, model, ground.height, beacon=ground.beacon, facts=ground.facts)
-        wanted = self.overrides.choose_executor
+        wanted, session = self.overrides.choose_executor, self.question.session
+        if wanted is not None and session is not None:
+            raise InvalidRequest("no nonce changes whom a session draws; ask without one", field="choose_executor")
         serving = await self._serving(ground.height) if wanted is not None else None
-        request = self._request(ground, terms)
+        # from here to the signature nothing waits, so a session begins once
+        draw = session.at(model, ground.height, ground.beacon) if session is not None else None
+        drawn = DrawCheck(
+            self.to.genesis, model, ground.height, beacon=ground.beacon, facts=ground.facts, session=draw
+        )
+        request = self._request(ground, terms, draw)
 
         def choose(lowest: int) -> int:
             if wanted is None:
@@ -94,14 +101,14 @@ class RequestSigner:
         proof = read(ServingAnswer, answer, "serving", self.to.peer_id).proof
         return open_serving(unpack(ServingProof, bytes.fromhex(proof)), model, height)[0]
 
-    def _request(self, ground: Ground, terms: TermsShown) -> Request:
+    def _request(self, ground: Ground, terms: TermsShown, draw: SessionDraw | None) -> Request:
         """Without its nonce."""
         question = self.question
         return Request(
-            VERSION, self.to.network, self.payer.account, 0, question.model,
-            digest(b"prompt", question.prompt.encode()), question.params, prompt_bound(question.prompt),
-            question.max_tokens, terms.max_price_micro, ground.height + self.overrides.deadline_ahead,
-            self.payer.key.public, ground.height, public_key_of(self.to.peer_id),
+            VERSION, self.to.network, self.payer.account, 0, question.model, question.body.hash, question.params,
+            question.prompt_bound, question.max_tokens, terms.max_price_micro,
+            ground.height + self.overrides.deadline_ahead, self.payer.key.public, ground.height,
+            public_key_of(self.to.peer_id), *((draw.id, draw.height) if draw is not None else (NO_SESSION, 0)),
         )
 
     def _signed(self, request: Request, nonce: int) -> SignedRequest:

@@ -26,6 +26,11 @@ class Way:
     refused: set[bytes] = field(default_factory=set)  # those that signed that they are busy
     _open: bool = False
 
+    @property
+    def asked(self) -> bytes | None:
+        """The executor that is asked now; None: none is."""
+        return self.tried[-1] if self._open else None
+
     def trying(self, accepted: Accepted | None, frame: Trying) -> None:
         """Raises RemoteProtocolError where another one is next."""
         at = len(self.tried)

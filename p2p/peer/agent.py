@@ -35,6 +35,7 @@ from p2p.machine.deadlines import own_time, strain
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
+from p2p.peer.telling import Telling
 from p2p.text.vocabulary import text_hash
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
@@ -107,9 +108,10 @@ class Agent:
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
         with self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)):
-            await self._serve(client, ask)
+            telling = Telling(client)
+            await telling.at_work(partial(self._serve, telling, ask))
 
-    async def _serve(self, client: Stream, ask: Ask) -> None:
+    async def _serve(self, telling: Telling, ask: Ask) -> None:
         signed = ask.signed_request
         request = signed.request
         height = self.chain.height()
@@ -136,10 +138,10 @@ class Agent:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
         with self.quotas.hold(request.account, most, height) as usage, self.outbox.hold(RECORDS_OF_A_REQUEST) as room:
-            client.paid()  # from here on the account's quota counts tokens, no more the network the CPU time
+            telling.stream.paid()  # from here on the account's quota counts tokens, no more the network the CPU time
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
-            session = _Session(ask, Reader(client), usage, room)
+            session = _Session(ask, Reader(telling), usage, room)
             await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
@@ -219,7 +221,7 @@ class Agent:
                 return Declined(node, f"{error.code}: {error.message}"[:MAX_REASON], None)
             if isinstance(frame, Tokens):
                 until = own_time() + self.token_timeout_s
-            await session.reader.show(frame)
+                await session.reader.show(frame)
 
     def _extend(self, session: _Session, node: bytes, frame: Tokens, most: int) -> SignedStreamed:
         """Add the frame's tokens; returns the executor's signature for all it streamed. Raises RemoteProtocolError and

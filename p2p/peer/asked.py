@@ -31,7 +31,7 @@ class Asked:
 
 def open_question(ready: ReadyEngine, claim: Claim, body: Body) -> Asked:
     """Raises InvalidRequest for a question that no host can answer, Unavailable without the model's files."""
-    sampling = ready.sampling(claim.request.params, body, claim.spec)
+    sampling = ready.sampling(claim.request.params, body, claim.spec, patient=True)
     return Asked(body, (*ready.words().prompt(body), *body.begun_tokens), sampling)
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from p2p.base.errors import Unavailable
-from p2p.gossip.connections.streams import Stream
-from p2p.wire.frames import Frame, pack_frame
+from p2p.peer.telling import Telling
+from p2p.wire.frames import Frame
 
 
 @dataclass(slots=True)
 class Reader:
     """Sends frames to one client."""
 
-    stream: Stream
-    gone: bool = False  # a frame could not be delivered; nothing is sent any more
+    telling: Telling
+
+    @property
+    def gone(self) -> bool:
+        """Whether a frame could not be delivered; nothing is sent any more."""
+        return self.telling.is_gone
 
     async def show(self, frame: Frame) -> None:
         """Send the frame, if the client is still there."""
-        if self.gone:
-            return
-        try:
-            await self.stream.send(pack_frame(frame))
-        except Unavailable:
-            self.gone = True
+        if not self.gone:
+            with suppress(Unavailable):
+                await self.telling.send(frame)

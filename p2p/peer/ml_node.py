@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import trio
 
@@ -27,7 +28,8 @@ from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
-from p2p.text.model_text import ModelText, read_model_text
+from p2p.text.model_files import read_model_text
+from p2p.text.model_text import ModelText
 from p2p.verification.engine import Engine
 
 # unanswered looks in a row until a server that still listens is taken back: one may fall into a long prefill
@@ -44,7 +46,9 @@ async def load_text(config: NodeConfig, spec: ModelSpec | None) -> ModelText | N
     place = tokenizer_file(config.tokenizer, config.model_path, config.model)
     if place is None:
         return None
-    found = await trio.to_thread.run_sync(read_model_text, place)
+    folder = place if place.is_dir() else place.parent
+    tool_format = spec.tool_format if spec is not None else ""
+    found = await trio.to_thread.run_sync(partial(read_model_text, folder, tool_format=tool_format))
     if spec is not None:
         check_text(found, spec)
     return found

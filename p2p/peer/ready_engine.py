@@ -35,10 +35,11 @@ class ReadyEngine:
             raise Unavailable("this peer has no tokenizer.json of the model", field="tokenizer")
         return self.text
 
-    def sampling(self, params: Params, body: Body, spec: ModelSpec) -> Sampling:
-        """How the answer to a request is sampled. Raises InvalidRequest(field='grammar'), Unavailable."""
+    def sampling(self, params: Params, body: Body, spec: ModelSpec, *, patient: bool = False) -> Sampling:
+        """How the answer to a request is sampled. patient: for a validator. A new grammar takes 0.1 s and more: call it
+        in a thread. Raises InvalidRequest(field='grammar'), Unavailable."""
         ends = spec.ends(self.eos_ids)
-        return request_sampling(params, body, ends, self.words().tokenizer, spec.vocabulary)
+        return request_sampling(params, body, ends, self.words().tokenizer, spec.vocabulary, patient=patient)
 
     def unfit_for(self, spec: ModelSpec) -> str:
         """Why this engine may not serve the registered model; '' where it may. Validators would refuse its answers."""

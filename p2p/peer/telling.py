@@ -1,7 +1,7 @@
-"""An executor's side of one `infer` stream.
+"""The answering side of one `infer` stream: an executor's towards its agent, an agent's towards its client.
 
-Law: one frame at a time, and never silent while the executor works: without a word in between nobody could tell a slow
-executor from a dead one, and the agent asks the next one after a second of silence.
+Law: one frame at a time, and never silent while there is work. Without a word in between nobody could tell slow from
+dead, and who asked goes to another peer after a second or two of silence.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ if TYPE_CHECKING:
 
 
 class Telling:
-    """Frames on their way to the agent."""
+    """Frames on their way to whoever asked."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.sent_at = -math.inf  # trio's clock, of the last frame
+        self.is_gone = False  # whoever asked left: a frame could not be delivered
         self._lock = trio.Lock()
 
     async def send(self, frame: Frame) -> None:
-        """Raises Unavailable if the agent left."""
+        """Raises Unavailable if whoever asked left."""
         # half a frame would spoil the stream; bounded by the frame's own time limit
         with trio.CancelScope(shield=True):
             async with self._lock:
-                await self.stream.send(pack_frame(frame))
+                try:
+                    await self.stream.send(pack_frame(frame))
+                except FolkmootError:
+                    self.is_gone = True
+                    raise
                 self.sent_at = trio.current_time()
 
     async def at_work(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -52,7 +57,6 @@ class Telling:
             raise failed
 
     async def _say_so(self) -> None:
-        """An agent that left is noticed by who has something to say."""
         try:
             while True:
                 await trio.sleep(WORKING_EVERY_S)

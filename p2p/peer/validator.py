@@ -149,8 +149,10 @@ class Validator:
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce, claim.request.params.seed)
         try:
             asked = await trio.to_thread.run_sync(open_question, ready, claim, body)
-        except InvalidRequest as error:  # no host could answer it, so who did made something up
-            return Opinion(check.refused(f"the request cannot be answered: {error}"))
+        except InvalidRequest as error:
+            # This machine may be too slow for its grammar, so nobody is convicted for it. Nobody is paid for an answer
+            # that no validator can check, either.
+            return Opinion(check.refused(f"the request cannot be checked here: {error}"), withheld=True)
         wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready, asked)
         if wrong is not None:
             return Opinion(check.refused(wrong))

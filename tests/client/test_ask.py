@@ -4,14 +4,14 @@ requests, and for nothing else. What it signed is paid once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from p2p.base.body import one_message
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
@@ -21,12 +21,14 @@ from p2p.client.events import Accepted, Event, Notices, Signed, TermsShown, Wait
 from p2p.client.question import TEMPLATE_TOKENS, Question
 from p2p.wire import frames
 from p2p.wire.frames import Answer, Ask, Frame, Query, failure, pack_frame, parse_frame
-from tests.client.test_tip_proof import CLIENT, MODEL, NOTICE, PEER, Liar
-from tests.peer.scenarios.test_stop import pipe
+from tests.client.liar import PEER, Liar
+from tests.client.one_answer import pipe
+from tests.client.test_tip_proof import NOTICE
+from tests.sim.traffic import CLIENT, MODEL
 
 BUSY = Overloaded("this peer has more requests than it can keep up with", field="agent", retry_after=1)
 OLD = InvalidRequest("the request names a height that is too old", field="draw_height")
-QUESTION = Question(MODEL, "hello", max_tokens=10)
+QUESTION = Question(MODEL, one_message("hello"), max_tokens=10)
 ENOUGH = Unavailable("no more", field="model")  # how a script ends
 
 
@@ -65,13 +67,6 @@ class Agent:
             await stream.send(pack_frame(line))
             line = self.script.pop(0)
         await stream.send(pack_frame(failure(line)))
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Liar]:
-    made = Liar(tmp_path)
-    yield made
-    made.chain.close()
 
 
 async def asked(

@@ -3,9 +3,7 @@ price near a proved one."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,107 +11,36 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, Key, digest
 from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
+from p2p.base.token_ids import pack_ids
 from p2p.base.types import VERSION, RecordKind, SignedRequest, StartRecord
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
-from p2p.chain.account_transactions import AccountTransactions
-from p2p.chain.chain import Chain
-from p2p.chain.queries import Queries
 from p2p.client import tip_proof as ground
 from p2p.client.answer_proof import AnswerProof
-from p2p.client.draw_check import DrawCheck
 from p2p.client.inspection import proof_problems
 from p2p.client.known_prices import KnownPrices
-from p2p.client.nonces import Nonces
-from p2p.client.question import NO_OVERRIDES, Endpoint, Payer, Question
-from p2p.client.signing import RequestSigner
 from p2p.client.tip_proof import NONCES_ON_WORD, PRICE_FACTOR, Prover, next_nonce
 from p2p.consensus.light import LightBlock
 from p2p.ledger.apply_operation import carry_out
 from p2p.ledger.participants.serving import DRAW_WINDOW
 from p2p.ledger.rules.ops import Cap, Transfer, sign_op
 from p2p.ledger.state.records import Account
-from p2p.peer.agent import Agent
-from p2p.peer.outbox import Outbox
 from p2p.verification.artifact import parse
 from p2p.wire.frames import Accepted, Ask, Forward
-from tests.chain.test_sync import now_ms
-from tests.chains import extend
-from tests.fuzz.targets import CLIENT as FUZZ_CLIENT
-from tests.fuzz.targets import PROMPT as FUZZ_PROMPT
-from tests.fuzz.targets import claims
+from tests.client.liar import BY_KEY, PEER, Liar
+from tests.client.one_answer import RAW
 from tests.ledger.account_transactions import refused, signed
 from tests.ledger.lab import Lab
 from tests.ledger.money.test_money import signed_request
-from tests.sim.run import KEYS, genesis_of
-from tests.sim.scenario import Scenario
+from tests.sim.run import KEYS
 from tests.sim.traffic import CLIENT, MODEL
 
-BY_KEY = {key.public: key for key in KEYS}
-PEER = Key(b"\x09" * 32)
 MAX_U64 = 2**63 - 1
-Change = Callable[[dict[str, Any]], Any]
-
-
-class Liar:
-    """A peer with a true chain, which grows when somebody waits for a block. lies: operation -> what it makes of its
-    answer."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.chain = Chain.open(
-            folder / "peer", replace(genesis_of(Scenario(0, (1, 1, 1, 1))), time_ms=now_ms() - 100_000)
-        )
-        self.queries, self.lies = Queries(
-            self.chain, dict, tuple, AccountTransactions(self.chain).fate
-        ), dict[str, Change]()
-        self.asked: list[str] = []
-        self.nonces = Nonces(folder / "nonces")
-        self.prices = KnownPrices(folder / "prices")
-        self.grow(5)
-
-    def grow(self, heights: int) -> None:
-        begin = now_ms() - 60_000
-        extend(self.chain, self.chain.height() + heights, BY_KEY, lambda height: begin + height)
-
-    async def question(self, body: dict[str, Any]) -> Any:
-        await trio.lowlevel.checkpoint()
-        self.asked.append(body["op"])
-        if body["op"] == "light" and body["height"] > self.chain.height():
-            self.grow(1)
-        answer = self.queries.answer_public(json.loads(json.dumps(body)))
-        return self.lies.get(body["op"], lambda found: found)(answer)
-
-    @property
-    def to(self) -> Endpoint:
-        return Endpoint(f"/ip4/127.0.0.1/tcp/1/p2p/{PEER.peer_id}", self.chain.genesis)
-
-    @property
-    def payer(self) -> Payer:
-        return Payer(CLIENT, self.nonces, self.prices)
-
-    async def signed(self, max_price_micro: int | None = None) -> tuple[SignedRequest, DrawCheck]:
-        asked = Question(MODEL, "hello", max_tokens=10, max_price_micro=max_price_micro)
-        signer = RequestSigner(self.to, asked, self.payer, NO_OVERRIDES, self.question)
-        ground = await signer.ground()
-        return await signer.sign(ground, await signer.terms(ground))
-
-    async def request(self, max_price_micro: int | None = None) -> SignedRequest:
-        return (await self.signed(max_price_micro))[0]
-
-    def says(self, **fields: Any) -> None:
-        self.lies["tip"] = lambda answer: {**answer, **fields}
-
-
-@pytest.fixture
-def peer(tmp_path: Path) -> Iterator[Liar]:
-    made = Liar(tmp_path)
-    yield made
-    made.chain.close()
-
+__all__ = ["BY_KEY", "CLIENT", "MODEL", "PEER", "Liar"]
 
 # -- the draw ----------------------------------------------------------------------------------------------------------
 
@@ -179,6 +106,9 @@ def test_the_bounds_of_a_draws_age_fit_into_the_chains_window() -> None:
 
 
 async def test_an_agent_takes_no_draw_that_is_old_or_not_decided(peer: Liar) -> None:
+    from p2p.peer.agent import Agent
+    from p2p.peer.outbox import Outbox
+
     signed = await peer.request()
     outbox = Outbox(KEYS[0], peer.chain.genesis.network)
     agent = Agent(KEYS[0], peer.chain, outbox, None)  # type: ignore[arg-type]
@@ -187,7 +117,7 @@ async def test_an_agent_takes_no_draw_that_is_old_or_not_decided(peer: Liar) -> 
     for request in (replace(signed.request, agent=KEYS[0].public), replace(later, agent=KEYS[0].public)):
         asked = SignedRequest(request, CLIENT.sign(Domain.REQUEST, request.network, encode(request)))
         with pytest.raises(InvalidRequest) as caught:
-            await agent.serve(None, Ask(VERSION, asked, "hello"))  # type: ignore[arg-type]
+            await agent.serve(None, Ask(VERSION, asked, encode(one_message("hello"))))  # type: ignore[arg-type]
         assert caught.value.field == "draw_height"
     assert len(outbox) == 0
 
@@ -210,16 +140,19 @@ def test_the_chain_takes_no_draw_that_is_old_or_not_decided(behind: int) -> None
 def test_a_proof_of_a_hot_keys_answer_is_signed_by_the_key_it_names() -> None:
     """`folkmoot verify` used to check the signature against the account's key, and refused every answer to a hot
     key."""
+    from tests.fuzz.targets import CLIENT as FUZZ_CLIENT
+    from tests.fuzz.targets import claims
+
     claim, account = claims()[0], Key(b"\x55" * 32)
     request = replace(claim.signed.request, account=account.public)
     assert request.signer == FUZZ_CLIENT.public
 
     def problems(signer: Key) -> list[str]:
         signed = SignedRequest(request, signer.sign(Domain.REQUEST, request.network, encode(request)))
-        tokens = parse(claim.done.artifact).tokens
+        tokens = pack_ids(parse(claim.done.artifact).tokens)
         done = claim.done
         proof = AnswerProof(
-            VERSION, FUZZ_PROMPT, signed, claim.accepted, done.finish, done.artifact, tokens, ""
+            VERSION, RAW, signed, claim.accepted, done.finish, done.artifact, tokens, ""
         )
         return proof_problems(proof, None)
 

@@ -110,4 +110,4 @@ def test_the_program_in_the_guide_fits_the_code() -> None:
             thing = functools.reduce(getattr, name.split(".")[1:], names[name.split(".")[0]])
             inspect.signature(thing).bind(*placed, **{str(k.arg): None for k in call.keywords})
             called.add(name)
-    assert {"ask", "Endpoint", "Question", "Payer.load"} <= called
+    assert {"Client.open", "chat_question"} <= called

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from p2p.text.vocabulary import Vocabulary
-
 from p2p.base.body import Body, Chat
 from p2p.base.types import StackClass
 from p2p.peer.ready_engine import ReadyEngine
+from p2p.text.vocabulary import Vocabulary
 from testnet.simulated_engine import BYTE_BASE, EOS
 from tests.verification.toy import WORDS
 

@@ -12,7 +12,6 @@ import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace as changed
-from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 
 from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
@@ -30,6 +29,8 @@ from p2p.peer.client_stream import Reader
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Usage
+from p2p.peer.telling import Telling
+from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import Engine, Job, TokenStep
@@ -342,7 +343,7 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, encode(one_message(PROMPT))), Reader(client), Usage(b"", 5, 1000), Room(agent.outbox, 0))
+        session = _Session(Ask(VERSION, signed, encode(one_message(PROMPT))), Reader(Telling(client)), Usage(b"", 5, 1000), Room(agent.outbox, 0))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import trio
 from msgspec import structs
-from p2p.text.vocabulary import text_hash
 
 from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
@@ -36,6 +35,7 @@ from p2p.peer import validator
 from p2p.peer.outbox import Outbox
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.validator import Validator, next_ranks
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.duty import reveal_positions

@@ -7,9 +7,9 @@ import { isSigned } from './keys.ts'
 import { Handovers, Params, Streamed } from './records.ts'
 import { bytes, bytes32, message, pack, pair, text, u32, unpack, whole, type Value } from './shape.ts'
 
-const VERSION = 1
+const VERSION = 2
 const LEAF_ROWS = 32 // rows of one Merkle leaf
-const Parts = pair(bytes(0, 1 << 21), bytes(0, 1 << 21)) // the encoded header, the rows
+const Parts = pair(bytes(0, 1 << 16), bytes(0, 1 << 22)) // the encoded header, the rows
 const Header = message({
   version: u32,
   inferenceId: bytes32,
@@ -19,14 +19,14 @@ const Header = message({
   kvPrecision: text(96),
   stack: text(96),
   templateHash: bytes32,
-  promptHash: bytes32,
+  bodyHash: bytes32,
   promptTokens: u32,
   promptTokensHash: bytes32,
   params: Params,
   seed: bytes32, // of the sampling noise
-  finishReason: whole(0, 2),
+  finishReason: whole(0, 3),
   idBits: whole(16, 18), // of a token's id in a row: 16 or 18
-  length: whole(0, 4096), // rows
+  length: whole(0, 1 << 17), // rows
   taken: Handovers // signatures of executors that streamed the beginning and failed
 })
 

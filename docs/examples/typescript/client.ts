@@ -2,8 +2,9 @@
 // believed that can be checked. Leave the loop at 'terms' and nothing is signed; leave it later and the answer ends.
 import { AnswerStream } from './answer.ts'
 import type { Peer } from './connection.ts'
+import { oneMessage, packBody } from './body.ts'
 import { broken, ProtocolError } from './errors.ts'
-import { Accepted, Ask, Declined, Done, Tokens, Trying } from './frames.ts'
+import { Accepted, Ask, Declined, Done, Tokens, Trying, Working } from './frames.ts'
 import { VERSION, type Genesis } from './genesis.ts'
 import { same } from './hash.ts'
 import type { Facts } from './header.ts'
@@ -73,9 +74,9 @@ async function * answer (
   let serving: Serving | undefined
   let isOver = false
   try {
-    await stream.send(Ask, { version: VERSION, signedRequest: signed, prompt })
+    await stream.send(Ask, { version: VERSION, signedRequest: signed, body: packBody(oneMessage(prompt)), rows: false })
     while (true) {
-      const frame = await stream.receive(FRAME_WAIT_MS, Accepted, Trying, Declined, Tokens, Done)
+      const frame = await stream.receive(FRAME_WAIT_MS, Accepted, Trying, Declined, Tokens, Working, Done)
       switch (frame.tag) {
         case 'accepted':
           state.accept(frame)
@@ -89,6 +90,8 @@ async function * answer (
         case 'declined':
           state.declined(frame)
           yield { event: frame.busy === null ? 'failed' : 'busy', node: frame.node, reason: frame.reason }
+          break
+        case 'working':
           break
         case 'tokens':
           state.add(frame)

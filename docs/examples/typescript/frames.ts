@@ -3,7 +3,7 @@
 import { decode, encode } from './codec.ts'
 import { broken } from './errors.ts'
 import { SignedBusy, SignedFinish, SignedRequest } from './records.ts'
-import { bytes, bytes32, bytes64, list, message, nullable, text, u32, type Shape, type Value } from './shape.ts'
+import { bytes, bytes32, bytes64, flag, list, message, nullable, text, u32, type Shape, type Value } from './shape.ts'
 
 export interface Frame<Tag extends string = string, T = any> { tag: Tag, shape: Shape<T> }
 export type Read<F extends Frame> = F extends Frame<infer Tag, infer T> ? { tag: Tag } & T : never
@@ -15,7 +15,7 @@ function frame<Tag extends string, F extends Record<string, Shape<any>>> (
 }
 
 // sent by a client
-export const Ask = frame('ask', { version: u32, signedRequest: SignedRequest, prompt: text(1 << 16) })
+export const Ask = frame('ask', { version: u32, signedRequest: SignedRequest, body: bytes(1, 1 << 20), rows: flag })
 export const Query = frame('query', { version: u32, body: bytes(0, 4096) })
 
 // the answer to a Query
@@ -31,9 +31,11 @@ export const Tokens = frame('tokens', {
   position: u32, // of the first of them in the answer
   tokens: list(u32, 4096, 1),
   text: text(1 << 16),
-  signature: bytes64 // the executor's, over a Streamed up to the last of them
+  signature: bytes64, // the executor's, over a Streamed up to the last of them
+  rows: bytes(0, 1 << 17) // empty, unless the Ask wants them
 })
-export const Done = frame('done', { finish: SignedFinish, artifact: bytes(0, 1 << 21) })
+export const Working = frame('working', { silenceMs: u32 }) // no token yet, but the executor is at work
+export const Done = frame('done', { finish: SignedFinish, artifact: bytes(0, 1 << 23), cached: u32 })
 
 // instead of any answer
 export const Failure = frame('failure', { code: text(96), field: text(96), message: text(300), retryAfter: u32 })

@@ -6,12 +6,12 @@ import { digest, toHex } from './hash.ts'
 import { anything, bytes32, count, list, message, text, u32, u64, unpack, unread, type Value } from './shape.ts'
 import { Validators } from './validators.ts'
 
-export const VERSION = 2 // of the protocol
+export const VERSION = 3 // of the protocol
 const MOST = 1 << 16 // peers or models
 
 const Peer = message({ node: bytes32, owner: bytes32, weight: u64, ...unread(1) })
 const Model = message({
-  model: text(96), weightsHash: bytes32, templateHash: bytes32, precision: text(96), priceMicro: u64, ...unread(11)
+  model: text(96), weightsHash: bytes32, templateHash: bytes32, precision: text(96), priceMicro: u64, ...unread(13)
 })
 // what comes behind the models says how the network checks and pays; a client needs none of it
 const File = message({

@@ -69,9 +69,9 @@ function artifactProblems (artifact: Artifact, id: Uint8Array, { signed, accepte
     [same(root, record.artifactRoot), 'the artifact is not the one whose root was signed'],
     [same(outputHash(tokens), record.outputHash), 'the artifact holds other tokens than were streamed'],
     [same(header.inferenceId, id), 'the artifact is about another inference'],
-    [header.model === request.model && same(header.promptHash, request.promptHash) &&
+    [header.model === request.model && same(header.bodyHash, request.bodyHash) &&
       same(pack(Params, header.params), pack(Params, request.params)),
-      'the artifact is about another model, prompt or other parameters than were asked for'],
+      'the artifact is about another model, body or other parameters than were asked for'],
     [header.length === record.outputTokens && header.promptTokens === record.promptTokens &&
       header.finishReason === record.finishReason, 'artifact and finish record disagree'],
     [header.length > 0 && header.length <= request.maxTokens, 'the answer is empty or longer than asked for'],

@@ -1,7 +1,7 @@
 // The request that a client signs. Law: what it may cost is known before it is signed; where something is wrong,
 // nothing is signed and no nonce is used.
+import { bodyHash, oneMessage, packBody } from './body.ts'
 import { VERSION } from './genesis.ts'
-import { digest } from './hash.ts'
 import type { Key } from './keys.ts'
 import type { Nonces } from './nonces.ts'
 import { Params, Request, type SignedRequest } from './records.ts'
@@ -12,7 +12,8 @@ const TEMPLATE_TOKENS = 64 // room for the chat template in the bound on prompt 
 const DEADLINE_AHEAD = 300 // heights after the draw's
 
 export const PARAMS: Value<typeof Params> = {
-  temperatureMilli: 100, topK: 0, minPMilli: 0, topPMilli: 1000, presenceMilli: 0, frequencyMilli: 0
+  temperatureMilli: 100, topK: 0, minPMilli: 0, topPMilli: 1000, presenceMilli: 0, frequencyMilli: 0,
+  repetitionMilli: 1000, minTokens: 0, seed: null
 }
 
 export interface Question {
@@ -60,7 +61,7 @@ export async function signRequest (
     account: key.public,
     nonce: nonce ?? nonces.take(key.public, lowest),
     model,
-    promptHash: digest('prompt', prompt),
+    bodyHash: bodyHash(packBody(oneMessage(prompt))),
     params,
     promptTokensMax: promptBound(prompt),
     maxTokens,
@@ -68,7 +69,9 @@ export async function signRequest (
     deadlineHeight: BigInt(height + DEADLINE_AHEAD),
     signer: key.public,
     drawHeight: BigInt(height),
-    agent
+    agent,
+    session: new Uint8Array(32),
+    sessionHeight: 0n
   }
   return { request, signature: key.sign('request', request.network, pack(Request, request)) }
 }

@@ -101,6 +101,18 @@ export function message<F extends Fields> (fields: F): Shape<Values<F>> {
   }
 }
 
+/** A message of one of several kinds: its kind's tag comes before its fields. */
+export function tagged<F extends Fields> (tag: string, fields: F): Shape<Values<F>> {
+  const inner = message(fields)
+  return {
+    read (plain, path) {
+      if (!Array.isArray(plain) || plain[0] !== tag) throw broken(path, `a ${tag} is expected`)
+      return inner.read(plain.slice(1), path)
+    },
+    write: value => [tag, ...inner.write(value) as unknown[]]
+  }
+}
+
 /** A map with text keys, as queries are answered. Keys that are not known are ignored, so a newer peer may say more. */
 export function table<F extends Fields> (fields: F): Shape<Values<F>> {
   return {

@@ -20,6 +20,7 @@ from pathlib import Path
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
 from p2p.base.limits import MAX_TOKENIZER
+from p2p.text.model_text import ModelText
 
 MODEL_NAME = "SmolLM2-135M-Instruct"
 Progress = Callable[[str], None]
@@ -139,15 +140,19 @@ def read_tokenizer(path: Path) -> bytes:
         raise ConfigError(f"cannot read {file}: {error.strerror}", field="tokenizer") from error
 
 
-def check_tokenizer(found: bytes, spec: ModelSpec) -> None:
-    """Raises ConfigError when the registry names another tokenizer than the one whose hash is `found` (zeros: it
-    names none). With another tokenizer the same prompt would be other tokens."""
-    if any(spec.tokenizer_hash) and found != spec.tokenizer_hash:
-        raise ConfigError(
-            f"the tokenizer of {spec.model} is {found.hex()[:12]}, the registry names "
-            f"{spec.tokenizer_hash.hex()[:12]}; get the model's own files",
-            field="tokenizer_hash",
-        )
+def check_text(found: ModelText, spec: ModelSpec) -> None:
+    """Raises ConfigError when the registry names another tokenizer or chat template (zeros: it names none). With
+    another one the same request would be other tokens."""
+    for what, ours, named in (
+        ("tokenizer", found.tokenizer_hash, spec.tokenizer_hash),
+        # only the tokenizer's hash says whether the registry knows the files at all
+        ("chat template", found.template_hash, spec.template_hash if any(spec.tokenizer_hash) else bytes(32)),
+    ):
+        if any(named) and ours != named:
+            raise ConfigError(
+                f"the {what} of {spec.model} is {ours.hex()[:12]}, the registry names {named.hex()[:12]}; "
+                "get the model's own files", field="tokenizer_hash" if what == "tokenizer" else "template_hash",
+            )
 
 
 if __name__ == "__main__":

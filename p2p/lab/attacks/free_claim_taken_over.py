@@ -18,6 +18,7 @@ from p2p.lab.attacks.reckless import Reckless
 from p2p.peer.job import Assignment
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.sampling import Sampling
 from p2p.verification.streamed import chain_after, sign_streamed
 
 
@@ -34,14 +35,16 @@ def invented(
 
 class ClaimsTakenOver(Reckless):
     async def _claim(
-        self, assignment: Assignment, ready: ReadyEngine, job: Job, steps: list[TokenStep], *, stopped: bool = False,
-        plant: bool = False,
+        self, assignment: Assignment, ready: ReadyEngine, job: Job, sampling: Sampling, steps: list[TokenStep], *,
+        stopped: bool = False, at_stop: bool = False, plant: bool = False,
     ) -> tuple[SignedFinish, bytes]:
         before = tuple(step.token for step in steps[:-1])
         if before and not assignment.taken:
             taken = invented(self.key, assignment.drawn, assignment.signed, before)
             assignment, job = replace(assignment, taken=taken), replace(job, prefix=before)
-        return await super()._claim(assignment, ready, job, steps, stopped=stopped, plant=plant)
+        return await super()._claim(
+            assignment, ready, job, sampling, steps, stopped=stopped, at_stop=at_stop, plant=plant
+        )
 
 
 _LAUNDERED = laundered(Attack("int4", "Serves int4 weights.", EXACT, weights="int4"))

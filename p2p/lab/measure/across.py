@@ -31,7 +31,7 @@ from p2p.lab.attacks import weights
 from p2p.lab.measure.facts import HEADER, laundered
 from p2p.lab.measure.plan import FREE, TOP_P, TORCH, VLLM
 from p2p.lab.measure.store import Answer, Measured
-from p2p.text.model_text import read_model_text
+from p2p.text.model_files import read_model_text
 from p2p.verification import profile
 from p2p.verification import prompts as shipped
 from p2p.verification.artifact import build

@@ -32,7 +32,7 @@ from p2p.lab.measure.plan import FREE, VLLM
 from p2p.lab.measure.store import Answer, Measured
 from p2p.ledger.inferences.verdict_comparison import agree, mean_distance_milli
 from p2p.peer.validator import next_ranks
-from p2p.text.model_text import read_model_text
+from p2p.text.model_files import read_model_text
 from p2p.verification import prompts as shipped
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Job, Row

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import pytest
 import trio
-from p2p.text.vocabulary import text_hash
 
 from p2p.base.body import one_message
 from p2p.base.codec import encode
@@ -32,6 +31,8 @@ from p2p.peer.client_stream import Reader
 from p2p.peer.outbox import Outbox, Room
 from p2p.peer.quotas import Usage
 from p2p.peer.stoppable import until_stop
+from p2p.peer.telling import Telling
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
 from p2p.verification.engine import TokenStep
@@ -123,7 +124,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(VERSION, SIGNED, encode(one_message("hi"))), Reader(client), Usage(b"", 1, 1000), Room(outbox, 0))
+    session = _Session(Ask(VERSION, SIGNED, encode(one_message("hi"))), Reader(Telling(client)), Usage(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +64,10 @@ class TextStream:
         return text
 
 
-def parse_vocabulary(raw: bytes) -> Vocabulary:
+def parse_vocabulary(raw: bytes, shown: Collection[str] = ()) -> Vocabulary:
     """From the bytes of a tokenizer.json: byte-level pieces (GPT-2's alphabet), or SentencePiece's with byte fallback.
-    Raises ConfigError for any other kind."""
+    shown: special tokens that are text all the same, because the model marks calls of tools with them
+    (tool_formats.markers). Raises ConfigError for any other kind."""
     try:
         table = json.loads(raw)
         model, decoder = table["model"], table.get("decoder") or {}
@@ -80,7 +81,11 @@ def parse_vocabulary(raw: bytes) -> Vocabulary:
             )
         found = {_id(at): (_byte_level(word) if byte_level else _sentence_piece(word)) for word, at in ids.items()}
         for added in table.get("added_tokens") or ():
-            found[_id(added["id"])] = b"" if added["special"] else str(added["content"]).encode()
+            word = str(added["content"])
+            if not added["special"] or word in shown:
+                found[_id(added["id"])] = word.encode()
+            elif not isinstance(added["id"], int) or added["id"] < MAX_VOCABULARY:  # some for images are not
+                found[_id(added["id"])] = b""
         longest = max(map(len, found.values()))
         if longest > MAX_TOKEN_TEXT:
             raise ConfigError(f"a token of {longest} bytes, at most {MAX_TOKEN_TEXT} are allowed", field="tokenizer")

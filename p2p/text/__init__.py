@@ -1,0 +1,1 @@
+"""p2p.text: see README.md in this folder."""

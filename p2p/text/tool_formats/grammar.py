@@ -1,0 +1,58 @@
+"""The grammar of one call, for requests that demand one.
+
+Law: whatever the grammar lets through, the format's own parser reads as one call of an offered tool.
+
+Each tool's parameters are a JSON schema of their own, so that references inside it (`#/$defs/...`) stay right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from p2p.base.body import Grammar, GrammarKind, Tool
+from p2p.base.errors import InvalidRequest
+from p2p.base.json_text import read_object
+from p2p.base.limits import MAX_GRAMMAR
+
+_SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as models learn it
+
+
+def one_call(tools: Sequence[Tool], names: Collection[str], *, before: str, key: str, after: str) -> Grammar:
+    """before, after: Lark expressions around the object; "": nothing. key: its word for the arguments. names: the
+    tools that may be called; none: any.
+
+    Raises InvalidRequest(field='tool_choice' | 'tools' | 'tools[0].parameters').
+    """
+    known = {tool.name: (at, tool) for at, tool in enumerate(tools)}
+    if unknown := sorted(set(names) - known.keys()):
+        raise InvalidRequest(f"there is no tool {unknown[0]!r} among those offered", field="tool_choice")
+    if not known:
+        raise InvalidRequest("no tool is offered, so none can be called", field="tool_choice")
+    rules, calls = [], []
+    for name, (at, tool) in known.items():
+        if names and name not in names:
+            continue
+        schema = _schema(tool, f"tools[{at}].parameters")
+        head = _quoted(f'{{"name": {json.dumps(name, ensure_ascii=False)}, "{key}": ')
+        rules.append(f"call_{at}: {head} arguments_{at} {_quoted('}')}")
+        rules.append(f"arguments_{at}: %json {json.dumps(schema, ensure_ascii=False)}")
+        calls.append(f"call_{at}")
+    start = " ".join(part for part in (before, "call", after) if part)
+    source = "\n".join((f"start: {start}", f"call: {' | '.join(calls)}", *rules)) + "\n"
+    if len(source) > MAX_GRAMMAR:
+        raise InvalidRequest(
+            f"the tools' parameters have more than {MAX_GRAMMAR} characters together; offer fewer tools", field="tools"
+        )
+    return Grammar(GrammarKind.LARK, source)
+
+
+def _schema(tool: Tool, field: str) -> dict[str, Any]:
+    schema = read_object(tool.parameters, field, empty='{"type": "object", "properties": {}}')
+    return {"type": "object", **schema, "x-guidance": _SPACING}
+
+
+def _quoted(text: str) -> str:
+    """A literal of Lark, which is written as a string of JSON."""
+    return json.dumps(text, ensure_ascii=False)

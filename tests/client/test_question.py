@@ -1,0 +1,46 @@
+"""The client's own bound on a prompt's tokens covers whatever a template makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, TokenPrompt, Tool, ToolCall, one_message
+from p2p.base.errors import InvalidRequest
+from p2p.base.limits import MAX_BODY
+from p2p.base.token_ids import pack_ids
+from p2p.client.ask import encoded
+from p2p.client.question import CALL_TOKENS, MESSAGE_TOKENS, TEMPLATE_TOKENS, TOOLS_TOKENS, Question, prompt_bound
+
+
+@pytest.mark.parametrize(("body", "bound"), [
+    (one_message("hello"), TEMPLATE_TOKENS + 5), (one_message("ä"), TEMPLATE_TOKENS + 2),
+    (Body(TextPrompt("hello")), TEMPLATE_TOKENS + 5), (Body(TokenPrompt(pack_ids(range(7)))), 7),
+    (Body(TokenPrompt(pack_ids(range(7))), begun=pack_ids([1, 2])), 9),
+    (
+        Body(Chat((ChatMessage(Role.SYSTEM, "ab"), ChatMessage(Role.USER, "cde", name="x")))),
+        TEMPLATE_TOKENS + MESSAGE_TOKENS + 6
+    ),
+    (
+        Body(Chat((ChatMessage(Role.USER, "a"), ChatMessage(Role.ASSISTANT, "", (ToolCall("i", "f", "{}"),))))),
+        TEMPLATE_TOKENS + MESSAGE_TOKENS + 1 + 2 + 4 + CALL_TOKENS
+    ),
+    (
+        Body(Chat((ChatMessage(Role.USER, "a"),), (Tool("f", "does", "{}"),))),
+        TEMPLATE_TOKENS + 1 + TOOLS_TOKENS + 2 * 7 + CALL_TOKENS
+    ),
+])
+def test_a_prompt_has_at_most_a_token_for_each_byte_and_what_a_template_adds(body: Body, bound: int) -> None:
+    assert prompt_bound(body) == Question("m", body).prompt_bound == bound
+
+
+def test_a_count_by_the_models_own_tokenizer_is_taken() -> None:
+    question = Question("m", one_message("hello"), max_tokens=10, prompt_tokens=3)
+    assert (question.prompt_bound, question.tokens) == (3, 13)
+
+
+def test_a_body_that_is_wrong_or_too_large_is_refused_before_anybody_is_asked() -> None:
+    for body, field in ((one_message(" "), "messages"), (Body(TextPrompt("")), "prompt"),
+                        (Body(TextPrompt("a" * MAX_BODY)), "body")):
+        with pytest.raises(InvalidRequest) as caught:
+            encoded(Question("m", body))
+        assert caught.value.field == field
