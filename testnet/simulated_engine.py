@@ -26,15 +26,19 @@ import msgspec
 import numpy as np
 
 from p2p.base.types import Params
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.inference.selftest import GENERATIONS
 from p2p.inference.vllm import tape_args
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import tape
+from p2p.verification.sampling import Sampling
 
 VOCAB = 512
 TEMPLATE = "<1>{% for message in messages %}{{ message.content }}{% endfor %}"  # its chat template
 EOS = 2
 BYTE_BASE = 16
+IDS = np.arange(VOCAB, dtype=np.int64)
 BAD = (
     "no-tape", "no-logprobs", "few-logprobs", "other-logprobs", "wrong-eos", "after-eos", "beyond", "other-text",
     "no-text", "other-model", "short-context", "empty", "too-many", "garbage",
@@ -75,6 +79,15 @@ def tokenizer_json() -> str:
         "version": "1.0", "model": {"type": "BPE", "vocab": words, "merges": []},
         "pre_tokenizer": byte_level, "decoder": byte_level, "added_tokens": [one | flags for one in special],
     })
+
+
+def sampling_of(args: tape_args.TapeArgs, ends: frozenset[int]) -> Sampling:
+    """As vLLM's plugin samples a request."""
+    grammar = None
+    if args.grammar is not None:
+        tokens = GrammarTokenizer.from_json(tokenizer_json().encode(), ends, VOCAB)
+        grammar = compile_grammar(args.grammar, tokens, tried=True).begin
+    return Sampling(args.params, ends, {token: milli / 1000.0 for token, milli in args.bias}, grammar)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -138,8 +151,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def score(self, body: dict[str, Any]) -> None:
         prompt = body["prompt"]
+        first = tape_args.score_from(body.get("vllm_xargs"))
         rows: list[dict[int, Any] | None] = [None]
-        for at in range(1, len(prompt)):
+        for at in range(max(first, 1), len(prompt)):
             row = self.toy.logprobs(prompt[:at])
             best = np.argsort(-row)[: body["prompt_logprobs"]]
             wanted, values = [*best.tolist(), prompt[at]], row.tolist()
@@ -157,13 +171,13 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         tokens = list(body["prompt"])
         args = tape_args.unpack(body.get("vllm_xargs")) or tape_args.TapeArgs(bytes(32), Params(0), 0)
-        first = len(tokens) - args.position  # where the output begins
+        first, ends = len(tokens) - args.position, frozenset(args.ends) or frozenset({EOS})
+        state = sampling_of(args, ends).begin(tokens[first:])
         for step in range(0 if self.bad == "empty" else body["max_tokens"] + 3 * (self.bad == "too-many")):
             row = self.toy.logprobs(tokens)
             noise = tape.gumbel_row(args.seed if self.bad != "no-tape" else os.urandom(32), args.position + step, VOCAB)
-            penalties = args.params.presence_milli or args.params.frequency_milli
-            counts = tape.output_counts(tokens[first:], range(VOCAB)) if penalties else None
-            token = int(np.argmax(tape.scores(row, args.params, noise, counts)))
+            token = int(np.argmax(state.scores(row, IDS, noise)))
+            state.accept(token)
             if self.bad == "after-eos" and step == 3:
                 token = EOS
             if self.bad == "beyond" and step == 3:
@@ -171,8 +185,9 @@ class Handler(BaseHTTPRequestHandler):
                 row = np.append(row, [-9.0] * 8)
             tokens.append(token)
             best = {f"token_id:{t}": float(row[t]) for t in [*np.argsort(-row)[:8].tolist(), token]}
-            ends = (token == EOS and self.bad != "after-eos") or (self.bad == "wrong-eos" and step == 5)
-            reason = "stop" if ends else "length" if step + 1 == body["max_tokens"] and self.bad != "too-many" else None
+            ended = (token in ends and self.bad != "after-eos") or (self.bad == "wrong-eos" and step == 5)
+            full = step + 1 == body["max_tokens"] and self.bad != "too-many"
+            reason = "stop" if ended else "length" if full else None
             if self.bad == "few-logprobs":
                 best = dict(list(best.items())[:2])
             if self.bad == "other-logprobs":

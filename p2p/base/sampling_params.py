@@ -27,7 +27,8 @@ def make_params(**numbers: int) -> Params:
     """`Params` from a user's numbers by field name. Raises InvalidRequest(field='params') for one that is out of range,
     and as check_params does."""
     try:
-        params = msgspec.convert(list(msgspec.structs.astuple(Params(**numbers))), Params, strict=True)
+        made = Params(**numbers)  # type: ignore[arg-type]  # the conversion checks each
+        params = msgspec.convert(list(msgspec.structs.astuple(made)), Params, strict=True)
     except (msgspec.ValidationError, TypeError) as error:
         raise InvalidRequest(f"sampling parameters {numbers}: {error}", field="params") from error
     check_params(params)

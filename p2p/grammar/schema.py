@@ -17,6 +17,9 @@ OPTIONS = {
     "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False, "coerce_one_of": False,
     "lenient": False,
 }
+_BLANKS: dict[str, list[Any]] = {
+    "item_separator": [",", ", ", ", ?"], "key_separator": [":", ": ", ": ?"], "whitespace_flexible": [False],
+}
 _OWN = "x-guidance"  # llguidance's name for its options
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 
@@ -42,14 +45,24 @@ def schema_text(schema: Any) -> str:
         schema = {}
     if not isinstance(schema, dict):
         raise InvalidRequest("a JSON schema is an object, or true", field="grammar")
-    if _OWN in schema:
-        raise InvalidRequest(f"{_OWN} is set by the peer: leave it out", field="grammar")
+    options = {**OPTIONS, **_blanks(schema.get(_OWN, {}))}
     try:
         _check(schema)
-        return json.dumps({**schema, _OWN: OPTIONS}, allow_nan=False)
+        return json.dumps({**schema, _OWN: options}, allow_nan=False)
     except (RecursionError, ValueError) as error:
         why = "the JSON schema is nested too deeply, or has numbers beyond JSON's"
         raise InvalidRequest(why, field="grammar") from error
+
+
+def _blanks(wanted: Any) -> dict[str, Any]:
+    """llguidance's own options in a schema: only those for blanks, where they keep the answer JSON and short."""
+    if not isinstance(wanted, dict):
+        raise InvalidRequest(f"{_OWN} is an object", field="grammar")
+    for name, value in wanted.items():
+        if name not in _BLANKS or value not in _BLANKS[name]:
+            allowed = ", ".join(f"{each} to one of {json.dumps(values)}" for each, values in _BLANKS.items())
+            raise InvalidRequest(f"{_OWN} may set {allowed}", field="grammar")
+    return wanted
 
 
 def _check(part: Any) -> None:

@@ -74,17 +74,18 @@ def _quoted(text: str) -> str:
 
 def _lark(source: str) -> str:
     """A grammar of the user's own. Its JSON schemas get the same checks and the same blanks as any."""
-    _bounded(source, "a grammar in Lark")
     if "%llguidance" in source:
         raise wrong("options (%llguidance) are set by the peer: leave them out")
-    parts, at = [], 0
+    parts, own, at = list[str](), list[str](), 0
     while found := _JSON.search(source, at):
         try:
             value, end = json.JSONDecoder(parse_constant=_no_constant).raw_decode(source, found.end())
         except (ValueError, RecursionError) as error:
             raise wrong("each %json is followed by a JSON schema; inside a text write it as \"\\u0025json\"") from error
-        parts += [source[at : found.start()], "%json ", schema_text(value)]
+        own.append(source[at : found.start()])
+        parts += [own[-1], "%json ", schema_text(value)]
         at = end
+    _bounded("".join([*own, source[at:]]), "a grammar in Lark, its JSON schemas aside,")
     return "".join([*parts, source[at:]])
 
 

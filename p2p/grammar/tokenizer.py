@@ -37,10 +37,11 @@ class GrammarTokenizer:
 
     def __init__(self, pieces: Sequence[bytes], ends: frozenset[int], vocabulary: int) -> None:
         """pieces: the bytes of token i, as the text of an answer is made of them; b"" for special ones. ends: ids that
-        end an answer. vocabulary: how many ids the model has; those beyond `pieces` are allowed nowhere. Raises
-        InvalidRequest(field='grammar') where the model has no end tokens."""
+        end an answer. vocabulary: how many ids the model has, 0: as many as the tokenizer; those beyond `pieces` are
+        allowed nowhere. Raises InvalidRequest(field='grammar') where the model has no end tokens."""
         if not ends:
             raise InvalidRequest("this model names no end token, so an answer by a grammar cannot end", field="grammar")
+        vocabulary = vocabulary or max(len(pieces), max(ends) + 1)
         if not max(ends) < vocabulary <= MAX_VOCABULARY:
             raise InvalidRequest(
                 f"a vocabulary has at most {MAX_VOCABULARY} tokens, end tokens included", field="grammar"

@@ -11,7 +11,6 @@ from typing import Any
 
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.types import StackClass
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
@@ -27,10 +26,7 @@ class LoadedEngine:
     stack: str  # as artifacts name it
     weights_hash: bytes | None = None  # of the folder that runs here; None for an ML node by URL
     vocabulary: Vocabulary | None = None  # None where no tokenizer.json was found
-
-    async def eos_ids(self) -> frozenset[int]:
-        """Token ids that end an answer."""
-        return await end_tokens(self.engine)
+    ends: frozenset[int] = frozenset()  # token ids that end an answer, by the model's folder; empty where there is none
 
 
 @asynccontextmanager
@@ -45,15 +41,16 @@ async def open_engine(
     served name. progress: gets lines for people. flags: of vLLM. options: of torch_engine. stack: the family of an
     ML node or vLLM; torch knows its own. tokenizer: its file or folder, when it is not in `model`. Raises
     ConfigError, Unavailable."""
-    from p2p.inference.stack.model import read_tokenizer, tokenizer_file, weights_hash
+    from p2p.inference.stack.model import eos_ids, read_tokenizer, tokenizer_file, weights_hash
 
     file = tokenizer_file(tokenizer, model, name)
     vocabulary = parse_vocabulary(read_tokenizer(file)) if file is not None else None
+    ends = frozenset(eos_ids(file if file.is_dir() else file.parent)) if file is not None else frozenset[int]()
     if url is not None:
         async with closing(VllmClient(url, name)) as client:
             if not await client.health():
                 raise Unavailable(f"no ML node answers at {url}: start it, or name another", field="ml_node")
-            yield LoadedEngine(client, await stack_name(client, stack), None, vocabulary)
+            yield LoadedEngine(client, await stack_name(client, stack), None, vocabulary, ends)
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} is no model folder: config.json is missing there", field="model")
@@ -67,9 +64,11 @@ async def open_engine(
                 model, served_name=name, log=Path(scratch) / "vllm.log", flags=flags, progress=progress
             ) as own:
                 async with closing(VllmClient(own, name)) as client:
-                    yield LoadedEngine(client, await stack_name(client, stack), weights_hash(model), vocabulary)
+                    yield LoadedEngine(
+                        client, await stack_name(client, stack), weights_hash(model), vocabulary, ends
+                    )
         return
     from p2p.inference.torch.engine import torch_engine
 
     async with torch_engine(model, progress=progress, **(options or {})) as engine:
-        yield LoadedEngine(engine, engine.stack, weights_hash(model), vocabulary)
+        yield LoadedEngine(engine, engine.stack, weights_hash(model), vocabulary, ends or engine.model.eos_ids)

@@ -12,18 +12,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from p2p.base.body import Body, TextPrompt, one_message
 from p2p.base.errors import Unavailable
 from p2p.base.limits import TOP_RANKS
 from p2p.base.types import Params
 from p2p.inference.vllm.engine import VllmClient
+from p2p.text.vocabulary import Vocabulary
 from p2p.verification.artifact import Position
 from p2p.verification.engine import Job, Row, TokenStep
+from p2p.verification.sampling import sampling_of
 from p2p.verification.statistics import LEAD, answer_facts
 
 QUESTIONS = ("Write a line about the sea.", "Say hello.")
+PROBE = tuple(range(100, 132))  # instead of them, where this peer cannot make tokens: ids that every vocabulary has
 SAMPLED_TOKENS, GREEDY_TOKENS = 16, 16
 GENERATIONS = len(QUESTIONS)  # answers that one test asks for
 SCORED = 32  # candidates of a scored row
@@ -40,25 +45,41 @@ class Wanted:
 
     model: str
     context_tokens: int
+    ends: frozenset[int] = frozenset()  # token ids that end an answer
     vocabulary: int = 0  # how many token ids there are; 0: not known
-    text: Callable[[Sequence[int]], str] | None = None  # tokens to text by this peer's own tokenizer, where it has one
+    text: Words | None = None  # the model's text by this peer's own files, where it has them
 
 
-async def self_test(client: VllmClient, wanted: Wanted, eos: frozenset[int]) -> None:
-    """Test the node behind `client`. eos: token ids that end an answer. Raises Unavailable(field='ml_node',
-    code='unfit') with what is wrong and what to do."""
+class Words(Protocol):
+    """What the test needs of a model's text (text/model_text.py)."""
+
+    @property
+    def has_template(self) -> bool: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def prompt(self, body: Body) -> tuple[int, ...]: ...
+
+
+async def self_test(client: VllmClient, wanted: Wanted) -> None:
+    """Test the node behind `client`. Raises Unavailable(field='ml_node', code='unfit') with what is wrong and what to
+    do."""
     await _check_model(client, wanted)
-    prompt = await client.tokenize_chat(QUESTIONS[0])
-    if not prompt:
-        raise _unfit("it turns a prompt into no tokens")
-    seed = os.urandom(32)
-    sampled = await _check_answer(client, wanted, Job(prompt, SAMPLED_TOKENS, Params(1000), seed), eos)
-    greedy = await _check_answer(
-        client, wanted, Job(await client.tokenize_chat(QUESTIONS[1]), GREEDY_TOKENS, Params(0), seed), eos
-    )
-    if wanted.text is not None:
+    seed, ends, text = os.urandom(32), tuple(sorted(wanted.ends)), wanted.text
+    first, second = (_prompt(text, question) for question in QUESTIONS)
+    sampled = await _check_answer(client, wanted, Job(first, SAMPLED_TOKENS, Params(1000), seed, ends=ends))
+    greedy = await _check_answer(client, wanted, Job(second, GREEDY_TOKENS, Params(0), seed, ends=ends))
+    if text is not None:
         for steps in (sampled, greedy):
-            await _check_text(client, wanted.text, [step.token for step in steps if step.token not in eos])
+            tokens = [step.token for step in steps if step.token not in wanted.ends]
+            await _check_text(client, text.vocabulary.text, tokens)
+
+
+def _prompt(text: Words | None, question: str) -> tuple[int, ...]:
+    if text is None:
+        return PROBE
+    return text.prompt(one_message(question) if text.has_template else Body(TextPrompt(question)))
 
 
 async def _check_model(client: VllmClient, wanted: Wanted) -> None:
@@ -76,18 +97,19 @@ async def _check_model(client: VllmClient, wanted: Wanted) -> None:
         )
 
 
-async def _check_answer(client: VllmClient, wanted: Wanted, job: Job, eos: frozenset[int]) -> list[TokenStep]:
+async def _check_answer(client: VllmClient, wanted: Wanted, job: Job) -> list[TokenStep]:
+    ends = wanted.ends
     steps = [step async for step in client.generate(job)]
     tokens = [step.token for step in steps]
     if not steps or len(steps) > job.max_tokens:
         raise _unfit(f"it answers with {len(steps)} tokens where 1 to {job.max_tokens} are asked for")
     if any(token < 0 or (wanted.vocabulary and token >= wanted.vocabulary) for token in tokens):
         raise _unfit(f"it answers with token ids beyond the model's vocabulary of {wanted.vocabulary}")
-    if any(token in eos for token in tokens[:-1]):
+    if any(token in ends for token in tokens[:-1]):
         raise _unfit("it continues after an end token; its model or generation config is not the registered one")
-    if len(steps) < job.max_tokens and tokens[-1] not in eos:
-        ends = ", ".join(map(str, sorted(eos)))
-        raise _unfit(f"it ends an answer with token {tokens[-1]}, which is no end token of the model ({ends})")
+    if ends and len(steps) < job.max_tokens and tokens[-1] not in ends:
+        names = ", ".join(map(str, sorted(ends)))
+        raise _unfit(f"it ends an answer with token {tokens[-1]}, which is no end token of the model ({names})")
     if any(len(step.top) < TOP_RANKS for step in steps):
         raise _unfit(f"it names fewer than {TOP_RANKS} candidates; start it with --max-logprobs 64")
     rows = await client.score(job.prompt_tokens, tokens, SCORED)
@@ -105,7 +127,8 @@ def _check_tape(job: Job, steps: Sequence[TokenStep], rows: Sequence[Row]) -> No
             "start it with the default logprobs mode and without quantisation"
         )
     positions = [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
-    lost = -float(answer_facts(positions, rows, job.params, job.seed)[:, LEAD].min())
+    facts = answer_facts(positions, rows, job.params, job.seed, sampling=sampling_of(job, frozenset(job.ends)))
+    lost = -float(facts[:, LEAD].min())
     if not lost <= MOST_LOST:
         raise _unfit(
             "its tokens are not those of the sampling tape; start it with --logits-processors "

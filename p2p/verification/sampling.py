@@ -163,6 +163,11 @@ class SamplingState:
         allowed = self.allowed(ids)
         return values if allowed is None else np.where(allowed, values, -np.inf)
 
+    def levels(self, logits: tape.Floats) -> tape.Floats:
+        """Raw logits of the whole vocabulary in a form that `scores` takes: a repetition factor needs
+        log-probabilities, for the rest a shift of all changes nothing."""
+        return tape.log_softmax(logits) if self.sampling.params.repetition_milli != 1000 else logits
+
     def scores(self, logprobs: tape.Floats, ids: Ids, noise: tape.Floats) -> tape.Floats:
         """The values of which the argmax is the chosen token (tape.py). Same shapes: the whole vocabulary, or some
         candidates."""

@@ -114,6 +114,14 @@ def output_counts(tokens_before: Sequence[int], ids: Sequence[int] | NDArray[np.
     return result
 
 
+def log_softmax(logits: Floats) -> Floats:
+    """Logits of a whole vocabulary as log-probabilities, float64, same shape."""
+    row = np.asarray(logits, dtype=np.float64)
+    shifted = row - row.max()
+    result: Floats = shifted - np.log(np.exp(shifted).sum())
+    return result
+
+
 def penalised(
     logprobs: Floats, params: Params, counts: Floats | None = None, bias: Floats | None = None
 ) -> Floats:

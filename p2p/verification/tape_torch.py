@@ -7,7 +7,7 @@ NumPy's in the last place (TAPE.md, section 8). Needs a device with int64 and fl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -56,22 +56,37 @@ def gumbel_rows(seeds: Sequence[bytes], positions: Sequence[int], vocab: int, de
     return -torch.log(-torch.log(u))
 
 
-def penalised(row: torch.Tensor, params: Params, before: Sequence[int]) -> torch.Tensor:
+def penalised(
+    row: torch.Tensor, params: Params, before: Sequence[int], bias: Mapping[int, float] | None = None
+) -> torch.Tensor:
     """As tape.penalised on the whole vocabulary, shape (vocab,), float64. before: output tokens so far, instead of
-    their counts."""
-    if not before or not (params.presence_milli or params.frequency_milli):
-        return row
-    seen, times = torch.unique(torch.tensor(list(before), dtype=torch.int64), return_counts=True)
-    seen, counts = seen.to(row.device), times.to(row.device, torch.float64)
-    result = row.clone()
-    result[seen] = row[seen] - params.presence_milli / 1000.0 - params.frequency_milli / 1000.0 * counts
+    their counts. bias: nats by token id."""
+    if params.repetition_milli != 1000:  # a factor needs log-probabilities
+        row = torch.log_softmax(row, dim=0)
+    result = row
+    if before and (params.presence_milli or params.frequency_milli or params.repetition_milli != 1000):
+        seen, times = torch.unique(torch.tensor(list(before), dtype=torch.int64), return_counts=True)
+        seen, counts = seen.to(row.device), times.to(row.device, torch.float64)
+        result = row.clone()
+        result[seen] = (
+            row[seen] * (params.repetition_milli / 1000.0)
+            - params.presence_milli / 1000.0 - params.frequency_milli / 1000.0 * counts
+        )
+    if bias:
+        ids = torch.tensor(list(bias), dtype=torch.int64, device=row.device)
+        result = result.index_add(0, ids, torch.tensor(list(bias.values()), dtype=torch.float64, device=row.device))
     return result
 
 
-def scores(row: torch.Tensor, params: Params, noise: torch.Tensor | None, before: Sequence[int] = ()) -> torch.Tensor:
-    """As tape.scores on the whole vocabulary, shape (vocab,), float64. row: raw logits or logprobs. noise: None for
-    greedy."""
-    row = penalised(row.to(torch.float64), params, before)
+def scores(
+    row: torch.Tensor, params: Params, noise: torch.Tensor | None, before: Sequence[int] = (), *,
+    bias: Mapping[int, float] | None = None, allowed: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """As SamplingState.scores on the whole vocabulary, shape (vocab,), float64. row: raw logits or logprobs. noise:
+    None for greedy. before, bias: as of `penalised`. allowed: bool, shape (vocab,); None: every token."""
+    row = penalised(row.to(torch.float64), params, before, bias)
+    if allowed is not None:
+        row = torch.where(allowed, row, float("-inf"))
     if params.temperature_milli == 0:
         return row
     assert noise is not None

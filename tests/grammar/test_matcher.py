@@ -121,6 +121,11 @@ def test_lark_mixes_text_and_schemas() -> None:
     assert takes(LARK, source, '<call>{"a": 1}</call>')
     assert not takes(LARK, source, '<call>{"a":  1}</call>'), "schemas inside have the same blanks as others"
     assert not takes(LARK, source, '<call>{"a": 2}</call>')
+    tight = source.replace('"type"', '"x-guidance": {"key_separator": ":"}, "type"')
+    assert takes(LARK, tight, '<call>{"a":1}</call>')
+    assert not takes(LARK, tight, '<call>{"a": 1}</call>')
+    long = source.replace("1", json.dumps("word" * 10_000))
+    assert takes(LARK, long, f'<call>{{"a":"{"word" * 10_000}"}}</call>'), "schemas do not count as Lark"
 
 
 @pytest.mark.parametrize(("text", "right"), [

@@ -26,6 +26,7 @@ def schema(**parts: Any) -> str:
 @pytest.mark.parametrize(("kind", "source", "words"), [
     (SCHEMA, "{", "not JSON"), (SCHEMA, "[1]", "object, or true"), (SCHEMA, "false", "object, or true"),
     (SCHEMA, '{"minimum": NaN}', "not JSON"), (SCHEMA, '{"x-guidance": {"lenient": true}}', "x-guidance"),
+    (SCHEMA, '{"x-guidance": {"item_separator": "[ ,]*"}}', "x-guidance"), (SCHEMA, '{"x-guidance": 1}', "x-guidance"),
     (SCHEMA, schema(type="array", uniqueItems=True), "does not compile"),
     (SCHEMA, schema(type="string", pattern="(?=a)b"), "does not compile"),
     (SCHEMA, schema(type="string", format="colour"), "does not compile"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from p2p.base.errors import InvalidRequest
 from p2p.base.limits import MAX_TOP_K
 from p2p.base.sampling_params import check_params, make_params
 from p2p.base.types import Params
 from p2p.verification import tape, tape_torch
-from tests.golden.regenerate_tape import FILE, cases, vectors
+from p2p.verification.sampling import Sampling
+from tests.golden.regenerate_tape import FILE, Only, cases, scores_of, vectors
 
 # Philox4x32-10, from Random123's kat_vectors: counter, key -> output
 KNOWN = [
@@ -69,16 +72,53 @@ def test_golden_vectors(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: f"{c['name']}-{c['position']}")
 def test_golden_choices(case: dict[str, Any]) -> None:
     seed, row, params = bytes.fromhex(case["seed"]), np.array(case["logprobs"]), Params(**case["params"])
-    counts = None if case["counts"] is None else np.array(case["counts"], dtype=np.float64)
-    noise = tape.gumbel_row(seed, case["position"], len(row))
-    scored = tape.scores(row, params, noise, counts)
+    scored = scores_of(case)
     assert np.flatnonzero(np.isfinite(scored)).tolist() == case["kept"]
     assert int(np.argmax(scored)) == case["chosen"]
     before = [token for token, times in enumerate(case["counts"] or ()) for _ in range(times)]
-    again = tape_torch.scores(
-        torch.from_numpy(row), params, tape_torch.gumbel_rows([seed], [case["position"]], len(row), CPU)[0], before
-    )
-    assert int(torch.argmax(again)) == case["chosen"]
+    bias = {token: milli / 1000 for token, milli in case["bias"]}
+    allowed = None if case["allowed"] is None else torch.isin(torch.arange(len(row)), torch.tensor(case["allowed"]))
+    noise = tape_torch.gumbel_rows([seed], [case["position"]], len(row), CPU)[0]
+    shifts = (0.0,) if params.repetition_milli != 1000 else (0.0, 3.5)  # raw logits serve but for a factor
+    for shift in shifts:
+        again = tape_torch.scores(torch.from_numpy(row) + shift, params, noise, before, bias=bias, allowed=allowed)
+        if params.repetition_milli == 1000:  # torch makes log-probabilities of this row first, which is none
+            assert int(torch.argmax(again)) == case["chosen"]
+            assert np.flatnonzero(torch.isfinite(again)).tolist() == case["kept"]
+    assert by_hand(case) == case["chosen"]
+
+
+def by_hand(case: dict[str, Any]) -> int:
+    """TAPE.md, section 5, in plain Python, from the text alone."""
+    params, values = case["params"], dict(enumerate(case["logprobs"]))
+    values = {token: value for token, value in values.items() if case["allowed"] is None or token in case["allowed"]}
+    bias = dict(case["bias"])
+    for token in values:
+        count = case["counts"][token] if case["counts"] else 0
+        if count:
+            values[token] *= params["repetition_milli"] / 1000
+        values[token] -= params["presence_milli"] / 1000 * (count > 0) + params["frequency_milli"] / 1000 * count
+        values[token] += bias.get(token, 0) / 1000
+    if params["temperature_milli"] == 0:
+        return max(values, key=lambda token: (values[token], -token))
+    values = {token: value / (params["temperature_milli"] / 1000) for token, value in values.items()}
+    best = sorted(values.values(), reverse=True)
+    kept = best[: params["top_k"]] if params["top_k"] else best
+    kept = [value for value in best if value >= kept[-1]]
+    mass, total, nucleus = 0.0, sum(math.exp(value) for value in kept), []
+    for value in kept:
+        if nucleus and params["top_p_milli"] < 1000 and not mass / total < params["top_p_milli"] / 1000:
+            break
+        nucleus.append(value)
+        mass += math.exp(value)
+    floor = nucleus[-1]
+    if params["min_p_milli"]:
+        floor = max(floor, best[0] + math.log(params["min_p_milli"] / 1000))
+    scored = {}
+    for token, value in values.items():
+        word = words_by_hand(bytes.fromhex(case["seed"]), case["position"], token)
+        scored[token] = value - math.log(-math.log((word + 0.5) / 2**32)) if value >= floor else -math.inf
+    return max(scored, key=lambda token: (scored[token], -token))
 
 
 def test_the_golden_file_is_what_the_generator_writes() -> None:
@@ -113,16 +153,31 @@ def test_torch_gives_the_same_words_at_the_largest_ids() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(SEEDS, PARAMS, st.integers(1, 300), st.lists(st.integers(0, 299), max_size=40), st.booleans())
-def test_torch_scores_alike(seed: bytes, params: Params, vocab: int, before: list[int], coarse: bool) -> None:
+@given(
+    SEEDS, PARAMS, st.integers(1, 300), st.lists(st.integers(0, 299), max_size=40), st.booleans(),
+    st.integers(100, 10_000) | st.just(1000), st.dictionaries(st.integers(0, 299), st.floats(-100, 100), max_size=5),
+    st.none() | st.integers(0, 2**32 - 1),
+)
+def test_torch_scores_alike(
+    seed: bytes, params: Params, vocab: int, before: list[int], coarse: bool, repetition: int, bias: dict[int, float],
+    mask: int | None,
+) -> None:
+    params = replace(params, repetition_milli=repetition)
     row = np.random.default_rng(list(seed)).normal(0.0, 4.0, vocab)
     row = np.round(row * 8) / 8 if coarse else row  # bfloat16 logits tie often
-    before = [token % vocab for token in before]
+    before, bias = [token % vocab for token in before], {token: nats for token, nats in bias.items() if token < vocab}
     noise = tape.gumbel_row(seed, len(before), vocab)
-    one = tape.scores(row, params, noise, tape.output_counts(before, range(vocab)))
-    two = tape_torch.scores(torch.from_numpy(row), params, torch.from_numpy(noise), before)
-    assert np.allclose(one, two.numpy(), rtol=1e-12, atol=1e-12)
-    assert int(np.argmax(one)) == int(torch.argmax(two))
+    allowed = None if mask is None else [0, *np.flatnonzero(np.random.default_rng(mask).random(vocab) < 0.3).tolist()]
+    state = Sampling(
+        params, bias=bias, grammar=None if allowed is None else lambda: Only(vocab, allowed)
+    ).begin(before)
+    one = state.scores(state.levels(row), np.arange(vocab), noise)
+    two = tape_torch.scores(
+        torch.from_numpy(row), params, torch.from_numpy(noise), before, bias=bias,
+        allowed=None if allowed is None else torch.isin(torch.arange(vocab), torch.tensor(allowed)),
+    )
+    assert np.allclose(one, two.numpy(), rtol=1e-11, atol=1e-11)
+    assert one[int(torch.argmax(two))] >= one.max() - 1e-11
 
 
 @settings(max_examples=300, deadline=None)

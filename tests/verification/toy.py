@@ -43,14 +43,14 @@ WORDS = parse_vocabulary(tokenizer_json().encode())
 
 def claim(
     count: int = 40, params: Params | None = None, salt: int = 1, steps: list[TokenStep] | None = None,
-    reason: FinishReason | None = None
+    reason: FinishReason | None = None, seed: bytes = SEED,
 ) -> tuple[artifacts.Artifact, Request, FinishRecord]:
     params = params or Params(700)
     req = request(count, params)
     steps = steps if steps is not None else generate(Toy(salt), count, params)
     if reason is None:
         reason = FinishReason.STOP if steps and steps[-1].token == EOS else FinishReason.LENGTH
-    header = artifacts.header_for(req, IID, SPEC, SEED, PROMPT, reason)
+    header = artifacts.header_for(req, IID, SPEC, seed, PROMPT, reason)
     made = artifacts.build(header, steps)
     text = text_hash(WORDS.text(made.tokens))
     record = FinishRecord(

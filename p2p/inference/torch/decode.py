@@ -23,6 +23,7 @@ from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.pick import pick
 from p2p.text.vocabulary import TextStream
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.sampling import SamplingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class _Row:
     tag: Hashable
     job: Job
     text: TextStream
-    output: list[int] = field(default_factory=list)  # the job's prefix included
+    state: SamplingState
+    output: list[int] = field(default_factory=list)  # the job's prefix included, `begun` not
     cached: int = 0  # tokens whose keys and values are in the slot: all but the newest output token
 
 
@@ -69,14 +71,17 @@ class Decoder:
             raise InvalidRequest("a prompt needs at least one token", field="prompt_tokens")
         if not 0 <= job.max_tokens <= MAX_OUTPUT_TOKENS:
             raise InvalidRequest(f"max_tokens must be from 0 to {MAX_OUTPUT_TOKENS}", field="max_tokens")
-        self._model.check([*job.prompt_tokens, *job.prefix], max(job.max_tokens - len(job.prefix), 0))
+        self._model.check(
+            [*job.prompt_tokens, *job.begun, *job.prefix], max(job.max_tokens - len(job.prefix), 0)
+        )
+        self._model.sampling(job)
 
     def add(self, jobs: Sequence[tuple[Hashable, Job]]) -> list[Event]:
         """Prefill new rows and give their first tokens. jobs: at most `free`, checked, each with tokens left to
         generate. The caller bounds the pass to about PREFILL_TOKENS tokens (`admit`)."""
         assert len(jobs) <= self.free
-        fresh = [_Row(tag, job, TextStream(self._model.vocabulary, job.prefix), [*job.prefix]) for tag, job in jobs]
-        rows = [[*row.job.prompt_tokens, *row.job.prefix] for row in fresh]
+        fresh = [self._row(tag, job) for tag, job in jobs]
+        rows = [[*row.job.prompt_tokens, *row.job.begun, *row.job.prefix] for row in fresh]
         for row, tokens in zip(fresh, rows, strict=True):
             row.cached = len(tokens)
         self._cache.place = Prefill(len(self._rows))
@@ -85,6 +90,10 @@ class Decoder:
             ends = hidden[torch.arange(len(rows)), torch.tensor([len(tokens) - 1 for tokens in rows])]
             self._rows += fresh
             return self._take(fresh, ends)
+
+    def _row(self, tag: Hashable, job: Job) -> _Row:
+        text = TextStream(self._model.vocabulary, [*job.begun, *job.prefix])
+        return _Row(tag, job, text, self._model.sampling(job).begin(job.prefix), [*job.prefix])
 
     def step(self) -> list[Event]:
         """One token for every row."""
@@ -132,7 +141,7 @@ class Decoder:
         events = []
         for at, row in enumerate(rows):
             try:
-                token = pick(table[at], row.job.params, row.job.seed, len(row.output), row.output)
+                token = pick(table[at], row.state, row.job.seed)
                 events.append(
                     self._event(row, token, float(table[at, token]), tuple(zip(tops[at], values[at], strict=True)))
                 )
@@ -145,7 +154,8 @@ class Decoder:
 
     def _event(self, row: _Row, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> Event:
         row.output.append(token)
-        last = token in self._model.eos_ids or len(row.output) >= row.job.max_tokens
+        row.state.accept(token)
+        last = token in row.state.sampling.ends or len(row.output) >= row.job.max_tokens
         return Event(row.tag, TokenStep(token, row.text.add(token), logprob, top), last)
 
 
@@ -154,7 +164,7 @@ def admit(waiting: Sequence[Job], free: int) -> int:
     one job alone whatever its length."""
     longest = 0
     for count, job in enumerate(waiting[:free]):
-        longest = max(longest, len(job.prompt_tokens) + len(job.prefix))
+        longest = max(longest, len(job.prompt_tokens) + len(job.begun) + len(job.prefix))
         if count and longest * (count + 1) > PREFILL_TOKENS:
             return count
     return min(free, len(waiting))

@@ -30,7 +30,7 @@ from p2p.base.limits import (
 from p2p.inference.torch.decode import Decoder
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.worker import Delivery, Score, Ticket, Worker
-from p2p.verification.engine import Job, Row, Tokens, TokenStep
+from p2p.verification.engine import Job, Row, TokenStep
 
 __all__ = ["TorchEngine", "TorchModel", "torch_engine"]
 
@@ -75,21 +75,6 @@ class TorchEngine:
             ticket.cancelled = True
         assert isinstance(rows, tuple)
         return rows
-
-    async def tokenize_chat(self, prompt: str) -> Tokens:
-        with _within(TOKEN_TIMEOUT_S):
-            try:
-                tokenize = partial(self.model.tokenize_chat, prompt)
-                return await trio.to_thread.run_sync(
-                    tokenize, abandon_on_cancel=True
-                )  # type: ignore[call-arg]  # old stubs
-            except Exception as error:  # a template may refuse anything
-                raise Unavailable(
-                    f"the chat template failed: {type(error).__name__}: {error}"[:300], field="ml_node"
-                ) from error
-
-    async def eos_ids(self) -> frozenset[int]:
-        return self.model.eos_ids
 
     async def health(self) -> bool:
         return self._worker.healthy()

@@ -12,7 +12,6 @@ around it.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.base.limits import PREFILL_TOKENS
 from p2p.base.types import StackClass
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.torch.cache import ATTENTION, SlotCache
 from p2p.text.vocabulary import parse_vocabulary
-from p2p.verification.engine import Row, Tokens
+from p2p.verification.engine import Job, Row
+from p2p.verification.sampling import Sampling, sampling_of
 
 LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
 KV_CACHES = ("model", "fp8")
@@ -55,7 +57,8 @@ class TorchModel:
             module = AutoModelForCausalLM.from_pretrained(
                 str(path), dtype=getattr(torch, dtype), attn_implementation=ATTENTION, local_files_only=True
             )
-            self.vocabulary = parse_vocabulary(read_tokenizer(path))
+            self.tokenizer_json = read_tokenizer(path)
+            self.vocabulary = parse_vocabulary(self.tokenizer_json)
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
         except (OSError, ValueError) as error:
             raise ConfigError(
@@ -67,7 +70,6 @@ class TorchModel:
         self.layers, self.vocab = int(config.num_hidden_layers), int(self._head.weight.shape[0])
         self.context = int(config.max_position_embeddings)
         self.eos_ids = _eos_ids(self._module, self.tokenizer)
-        self._tokenizing = threading.Lock()  # the tokenizer refuses two threads at once ("Already borrowed")
 
     @property
     def device_name(self) -> str:
@@ -81,15 +83,13 @@ class TorchModel:
             return f"torch-{self.device.type}-{self.dtype}"
         return str(StackClass.TORCH_CPU_BF16 if self.device.type == "cpu" else StackClass.TORCH_GPU_BF16)
 
-    # -- text -----------------------------------------------------------------------------------------------------
-
-    def tokenize_chat(self, prompt: str) -> Tokens:
-        """`prompt` as one user message under the chat template, generation prompt added."""
-        with self._tokenizing:
-            ids = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        return tuple(int(token) for token in ids)
+    def sampling(self, job: Job) -> Sampling:
+        """How `job` is sampled here. Raises InvalidRequest(field='grammar') for a grammar that cannot be used."""
+        ends = frozenset(job.ends) or self.eos_ids
+        if job.grammar is None:
+            return sampling_of(job, ends)
+        tokens = GrammarTokenizer.from_json(self.tokenizer_json, ends, self.vocab)
+        return sampling_of(job, ends, compile_grammar(job.grammar, tokens).begin)
 
     # -- prefill --------------------------------------------------------------------------------------------------
 

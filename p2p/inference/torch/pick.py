@@ -1,4 +1,5 @@
-"""The tape's choice over a whole vocabulary, fast. Law: the token of argmax(tape.scores(...)), with less arithmetic.
+"""The tape's choice over a whole vocabulary, fast. Law: the token of argmax(SamplingState.scores(...)), with less
+arithmetic.
 
 A token can win only if its value plus the largest possible noise beats a bar that some token surely reaches. Tokens
 far below the bar need a rare large random word, so logarithms are computed only for the few that have one.
@@ -7,12 +8,12 @@ far below the bar need a rare large random word, so logarithms are computed only
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from p2p.base.types import Params
 from p2p.verification import tape
+from p2p.verification.sampling import Ids, SamplingState
 
 NOISE_MAX = -math.log(-math.log((2.0**32 - 0.5) / 2.0**32)) + 1e-6  # nats: the noise of the largest 32-bit word
 FAR = 7.0  # nats: a token further below the bar is tried by its word first
@@ -20,13 +21,11 @@ DENSE = 512  # with more candidates, computing the words of the whole vocabulary
 _WORD = np.uint64(math.floor(math.exp(-math.exp(-FAR)) * 2.0**32) - 1)  # noise >= FAR needs a word at least this large
 
 
-def pick(logprobs: tape.Floats, params: Params, seed: bytes, position: int, before: Sequence[int] = ()) -> int:
-    """The token that the tape chooses at an output position. logprobs: (vocab,), log-probabilities or raw logits.
-    before: the output tokens so far, for penalties."""
-    penalties = params.presence_milli or params.frequency_milli
-    counts = tape.output_counts(before, np.arange(logprobs.size)) if penalties and before else None
+def pick(logprobs: tape.Floats, state: SamplingState, seed: bytes) -> int:
+    """The token that the tape chooses next. logprobs: (vocab,), log-probabilities. state: before that token."""
+    params, position = state.sampling.params, len(state.output)
     # scores() adds the noise last, so with none it gives masked values / T
-    values = tape.scores(logprobs, params, np.zeros(1), counts)
+    values = state.scores(logprobs, _ids(logprobs.size), np.zeros(1))
     best = int(np.argmax(values))
     if params.temperature_milli == 0:
         return best
@@ -38,6 +37,11 @@ def pick(logprobs: tape.Floats, params: Params, seed: bytes, position: int, befo
     if not tokens.size:
         return best
     return int(tokens[np.argmax(values[tokens] + tape.gumbel_at(seed, position, tokens.tolist()))])
+
+
+@lru_cache(maxsize=2)
+def _ids(vocabulary: int) -> Ids:
+    return np.arange(vocabulary, dtype=np.int64)
 
 
 def all_words(seed: bytes, position: int, vocab: int) -> tape.Words:

@@ -3,23 +3,28 @@ Unavailable within a time limit."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 
 from p2p.base.errors import Unavailable
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
+from p2p.base.keys import digest
+from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
 from p2p.inference.vllm import tape_args
-from p2p.verification.engine import Job, Row, Tokens, TokenStep
+from p2p.verification.engine import Job, Row, TokenStep
 
 UNIX = "unix:"  # prefix of a URL that names a Unix socket
 # sent always: vLLM fills in what a request leaves out from the model's generation_config.json, a repetition penalty
 # for example
+ANSWER_BYTES = MIB  # of an answer, or of one line of a stream
+SCORE_BYTES = MIB  # of a score, besides its entries
+ENTRY_BYTES = 256  # of one candidate in a score: two numbers and its text, 90 on average
 NEUTRAL = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0, "min_tokens": 0}
-DEFAULT_EOS = frozenset({2})  # <|im_end|> of SmolLM2; `eos_ids` asks the server's own tokenizer
 
 
 class Look(Enum):
@@ -61,18 +66,6 @@ class VllmClient:
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    async def tokenize_chat(self, prompt: str) -> Tokens:
-        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "add_generation_prompt": True}
-        return _tokens(await self._post("/tokenize", body))
-
-    async def eos_ids(self) -> frozenset[int]:
-        """Token ids that end an answer: the end-of-turn token of the chat template."""
-        answer = await self._post(
-            "/tokenize", {"model": self.model, "prompt": "<|im_end|>", "add_special_tokens": False}
-        )
-        tokens = _tokens(answer)
-        return frozenset(tokens) if len(tokens) == 1 else DEFAULT_EOS
-
     async def detokenize(self, tokens: Sequence[int]) -> str:
         """The text of token ids, special ones included."""
         answer = await self._post("/detokenize", {"model": self.model, "tokens": list(tokens)})
@@ -84,30 +77,39 @@ class VllmClient:
         left = job.max_tokens - len(job.prefix)
         if left <= 0:
             return
-        body = {
-            "model": self.model, "prompt": [*job.prompt_tokens, *job.prefix], "max_tokens": left, "temperature": 0.0,
-            "stream": True, "logprobs": TOP_RANKS, "return_token_ids": True, "return_tokens_as_token_ids": True,
-            "skip_special_tokens": True, "vllm_xargs": tape_args.pack(job), **NEUTRAL,
+        body: dict[str, Any] = {
+            "model": self.model, "prompt": [*job.prompt_tokens, *job.begun, *job.prefix], "max_tokens": left,
+            "temperature": 0.0, "stream": True, "stream_options": {"include_usage": True}, "logprobs": TOP_RANKS,
+            "return_token_ids": True, "return_tokens_as_token_ids": True, "skip_special_tokens": True,
+            "cache_salt": _salt(job), "vllm_xargs": tape_args.pack(job), **NEUTRAL,
         }
-        try:
-            async with self._http.stream("POST", "/v1/completions", json=body) as answer:
-                if answer.status_code != 200:
-                    text = (await answer.aread())[:300].decode(errors="replace")
-                    raise Unavailable(f"the ML node answers {answer.status_code}: {text}", field="ml_node")
-                async for line in answer.aiter_lines():
-                    for step in _steps(line):
+        if job.ends:  # exactly these end the answer, whatever the model's own files say
+            body |= {"stop_token_ids": list(job.ends), "ignore_eos": True}
+        last: TokenStep | None = None  # it waits for the usage, which comes after it
+        async with aclosing(self._lines("/v1/completions", body)) as lines:
+            async for line in lines:
+                event = _event(line)
+                if last is not None and event.cached:
+                    last = replace(last, cached=event.cached)
+                for at, step in enumerate(event.steps, 1):
+                    if event.last and at == len(event.steps):
+                        last = step
+                    else:
                         yield step
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
+        if last is not None:
+            yield last
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         body = {
             "model": self.model, "prompt": [*prompt_tokens, *output_tokens], "max_tokens": 1, "temperature": 0.0,
-            "prompt_logprobs": top,
+            "prompt_logprobs": top, "vllm_xargs": {tape_args.SCORE_FROM: len(prompt_tokens)}, **NEUTRAL,
         }
-        raw = await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S)
+        if not output_tokens:
+            return ()
+        most = SCORE_BYTES + len(output_tokens) * (top + 2) * ENTRY_BYTES
+        raw = await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S, most=most)
         try:
-            rows = msgspec.json.decode(raw, type=_Scores).choices[0].prompt_logprobs[len(prompt_tokens) :]
+            rows = msgspec.json.decode(raw, type=_Scores).choices[0].prompt_logprobs[-len(output_tokens) :]
             found = tuple({token: entry.logprob for token, entry in row.items()} for row in rows if row is not None)
         except (msgspec.MsgspecError, ValueError, IndexError) as error:
             raise Unavailable("the ML node's answer has no prompt_logprobs", field="ml_node") from error
@@ -128,14 +130,58 @@ class VllmClient:
             raise Unavailable("the ML node's answer is not an object", field="ml_node")
         return value
 
-    async def _post_raw(self, path: str, body: dict[str, Any], timeout_s: float = TOKEN_TIMEOUT_S) -> bytes:
+    async def _post_raw(
+        self, path: str, body: dict[str, Any], timeout_s: float = TOKEN_TIMEOUT_S, most: int = ANSWER_BYTES
+    ) -> bytes:
+        """The answer's bytes. most: bytes of it that are read."""
+        found = bytearray()
         try:
-            answer = await self._http.post(path, json=body, timeout=timeout_s)
+            async with self._http.stream("POST", path, json=body, timeout=timeout_s) as answer:
+                await _check_status(answer)
+                async for part in answer.aiter_bytes():
+                    found += part
+                    if len(found) > most:
+                        why = f"the ML node's answer is larger than {most} bytes; is the tape its plugin?"
+                        raise Unavailable(why, field="ml_node")
         except httpx.HTTPError as error:
             raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
-        if answer.status_code != 200:
-            raise Unavailable(f"the ML node answers {answer.status_code}: {answer.text[:300]}", field="ml_node")
-        return answer.content
+        return bytes(found)
+
+    async def _lines(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The lines of a streamed answer, each of at most ANSWER_BYTES."""
+        rest = b""
+        try:
+            async with self._http.stream("POST", path, json=body) as answer:
+                await _check_status(answer)
+                async for part in answer.aiter_bytes():
+                    *lines, rest = (rest + part).split(b"\n")
+                    for line in lines:
+                        yield line.rstrip(b"\r")
+                    if len(rest) > ANSWER_BYTES:
+                        raise Unavailable("the ML node's stream is not what vLLM sends", field="ml_node")
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the ML node does not answer: {type(error).__name__}", field="ml_node") from error
+        if rest:
+            yield rest
+
+
+async def _check_status(answer: httpx.Response) -> None:
+    """Raises Unavailable with the beginning of what the server says, unless it is the answer."""
+    if answer.status_code == 200:
+        return
+    said = b""
+    async for part in answer.aiter_bytes():
+        said += part
+        if len(said) > 300:
+            break
+    text = said[:300].decode(errors="replace")
+    raise Unavailable(f"the ML node answers {answer.status_code}: {text}", field="ml_node")
+
+
+def _salt(job: Job) -> str:
+    """Requests find the keys and values of others with the same salt only, so nobody learns by the time it takes what
+    a stranger asked. Without a session each request is alone."""
+    return (digest(b"cache", job.session) if job.session else job.seed).hex()
 
 
 # What a score is read into. An answer of 300 tokens is a megabyte of JSON: reading it into types holds the event loop,
@@ -162,33 +208,40 @@ def http_client(url: str, key: str, timeout: httpx.Timeout) -> httpx.AsyncClient
     return httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers)
 
 
-def _tokens(answer: dict[str, Any]) -> Tokens:
-    tokens = answer.get("tokens")
-    if not isinstance(tokens, list) or not all(isinstance(token, int) for token in tokens):
-        raise Unavailable("the ML node's /tokenize gives no token ids", field="ml_node")
-    return tuple(tokens)
+class _Event(NamedTuple):
+    """One line of a stream."""
+
+    steps: list[TokenStep]
+    last: bool = False  # no more tokens come
+    cached: int = 0  # prompt tokens that the prefix cache had, where the line says it
 
 
-def _steps(line: str) -> list[TokenStep]:
-    """The tokens of one server-sent event; [] for other lines."""
-    if not line.startswith("data: ") or line == "data: [DONE]":
-        return []
+def _event(line: bytes) -> _Event:
+    if not line.startswith(b"data: ") or line == b"data: [DONE]":
+        return _Event([])
     try:
         event = msgspec.json.decode(line[6:])
         if "error" in event:
             raise Unavailable(f"the ML node failed: {str(event['error'])[:200]}", field="ml_node")
+        if not event["choices"]:  # the usage
+            return _Event([], cached=_cached(event))
         choice = event["choices"][0]
-        ids, logprobs = choice.get("token_ids") or [], choice.get("logprobs")
+        ids, logprobs, last = choice.get("token_ids") or [], choice.get("logprobs"), choice.get("finish_reason")
         if not ids:
-            return []
+            return _Event([], bool(last))
         text = choice.get("text") or ""
         values, tops = logprobs["token_logprobs"], logprobs["top_logprobs"]
-        return [
+        return _Event([
             TokenStep(int(token), text if at == 0 else "", float(values[at]), _top(tops[at]))
             for at, token in enumerate(ids)
-        ]
-    except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError) as error:
+        ], bool(last))
+    except (msgspec.MsgspecError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Unavailable("the ML node's stream is not what vLLM sends", field="ml_node") from error
+
+
+def _cached(event: dict[str, Any]) -> int:
+    details = (event.get("usage") or {}).get("prompt_tokens_details") or {}
+    return max(int(details.get("cached_tokens") or 0), 0)
 
 
 def _top(row: dict[str, float]) -> tuple[tuple[int, float], ...]:

@@ -52,6 +52,7 @@ MOST_LINE = 64 * 1024  # bytes of one line of its output
 MOST_SHOWN, MOST_TAIL = 2000, 600  # characters of a log line, and of the log's end in a message
 TERM_S, KILL_S = 10.0, 5.0  # how long to wait after SIGTERM, then after SIGKILL
 LOOK_S, POLL_S = 1.0, 2.0  # between two looks at a running child, and at a loading one
+WARM_UP = tuple(range(100, 132))  # token ids that every vocabulary has
 # flags that the user may not set
 OURS = ("--host", "--port", "--uds", "--api-key", "--model", "--served-model-name", "--logits-processors")
 Progress = Callable[[str], None]
@@ -75,7 +76,8 @@ def command(model: Path, name: str, where: Sequence[str], flags: Sequence[str]) 
         *bound, sys.executable, "-m", "p2p.inference.vllm.main", "--model", str(model), "--served-model-name", name,
         *where,
         "--dtype", "bfloat16", "--max-logprobs", "64", "--enforce-eager", "--disable-uvicorn-access-log",
-        "--logits-processors", "p2p.inference.vllm.tape:TapeProcessor", "--no-enable-prefix-caching", *cpu, *flags,
+        "--logits-processors", "p2p.inference.vllm.tape:TapeProcessor", "--enable-prefix-caching",
+        "--enable-prompt-tokens-details", *cpu, *flags,
     ]
 
 
@@ -264,10 +266,9 @@ class _Server:
                 raise Unavailable(f"what answers at {self.url} accepts requests without a key", field="port")
         self.progress(f"vLLM warms up, {trio.current_time() - started:.0f} s")
         async with closing(VllmClient(self.url, self.name, key=self.key)) as client:
-            prompt = await client.tokenize_chat("Hello")
-            async for _ in client.generate(Job(prompt, 4, Params(), bytes(32))):
+            async for _ in client.generate(Job(WARM_UP, 4, Params(), bytes(32))):
                 pass
-            await client.score(prompt, prompt[:4], 32)
+            await client.score(WARM_UP, WARM_UP[:4], 32)
 
 
 @asynccontextmanager

@@ -2,25 +2,33 @@
 request i.
 
 A request carries the tape's arguments (tape_args.py) in vllm_xargs, and temperature 0. This class chooses the token in
-float64 and masks all others in the row, so neither rounding to float32 nor vLLM's tie-breaking decides anything. Load
-it with `--logits-processors p2p.inference.vllm.tape:TapeProcessor`. TAPE.md ("Inside vLLM") says what vLLM 0.32 does
-around it.
+float64, by verification/sampling.py, and masks all others in the row, so neither rounding to float32 nor vLLM's
+tie-breaking decides anything. Load it with `--logits-processors p2p.inference.vllm.tape:TapeProcessor`. TAPE.md
+("Inside vLLM") says what vLLM 0.32 does around it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
-from p2p.base.errors import InvalidRequest
+from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.source import lark_source
+from p2p.grammar.tokenizer import GrammarTokenizer
+from p2p.grammar.trying import try_grammar
+from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.vllm.rows import keep_bits
+from p2p.inference.vllm.scores import limit_scores
 from p2p.inference.vllm.tape_args import TapeArgs, unpack
 from p2p.verification import tape, tape_torch
+from p2p.verification.sampling import Ids, Matcher, Sampling, SamplingState
 
 GPU_ROWS = 32  # rows scored at once on a GPU: bounds the scratch memory (about 10 x rows x vocabulary x 8 bytes)
 # vLLM's own sampling parameters, each with the value at which it does nothing. top_p, top_k and min_p are not here:
@@ -34,25 +42,36 @@ NEUTRAL: dict[str, Any] = {
 }
 
 
-@dataclass(slots=True)
 class _Row:
-    """One request in the batch."""
+    """One request in the batch. grammar: begins the request's, where it has one; lost: it cannot be had."""
 
-    args: TapeArgs
-    prompt: Sequence[int]  # vLLM's own list
-    output: list[int]  # vLLM's own list: it grows, so its length tells the position
+    def __init__(
+        self, args: TapeArgs, prompt: Sequence[int], output: list[int],
+        grammar: Callable[[], Matcher] | None = None, *, lost: bool = False,
+    ) -> None:
+        self.args, self.lost = args, lost
+        self._output = output  # vLLM's own list: it grows, so its length tells the position
+        bias = {token: milli / 1000.0 for token, milli in args.bias}
+        # output tokens that exist already, of an earlier request or executor, are the last ones of the prompt
+        before = prompt[len(prompt) - args.position :] if args.position else ()
+        self._state = Sampling(args.params, frozenset(args.ends), bias, grammar).begin(before)
+        self._seen = 0  # of `output`
 
     @property
     def position(self) -> int:
-        return self.args.position + len(self.output)
+        return self.args.position + len(self._output)
 
-    def before(self) -> list[int]:
-        """All output tokens so far. Those of an earlier executor are the last of the prompt."""
-        resumed = self.prompt[len(self.prompt) - self.args.position :] if self.args.position else ()
-        before = [*resumed, *self.output]
-        if min(before, default=0) < 0:  # a placeholder of async scheduling: a dead engine is better than a wrong token
+    @property
+    def state(self) -> SamplingState:
+        """The answer as far as it has come."""
+        state, fresh = self._state, self._output[self._seen :]
+        if state.sampling.reads_output and min(fresh, default=0) < 0:
+            # a placeholder of async scheduling: a dead engine is better than a wrong token
             raise RuntimeError("vLLM has not filled in its last output token: penalties cannot be computed")
-        return before
+        for token in fresh:
+            state.accept(token)
+        self._seen += len(fresh)
+        return state
 
 
 class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no types
@@ -63,6 +82,9 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
         check_config(vllm_config)
         if device.type == "cpu":
             keep_bits()
+        limit_scores()
+        model = getattr(vllm_config, "model_config", None)
+        self._model = Path(str(getattr(model, "tokenizer", None) or ""))  # the folder with tokenizer.json
         self._rows: dict[int, _Row] = {}
 
     def is_argmax_invariant(self) -> bool:
@@ -70,14 +92,16 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
 
     @classmethod
     def validate_params(cls, params: Any) -> None:
-        """Raises ValueError, which vLLM turns into HTTP 400, for a malformed tape or one together with vLLM's own
-        sampling."""
+        """Raises ValueError, which vLLM turns into HTTP 400, for a malformed tape, one together with vLLM's own
+        sampling, or a grammar that cannot be used. It runs where requests come in, not where the model runs."""
         try:
             args = unpack(params.extra_args)
-        except InvalidRequest as error:
+            if args is None:
+                return
+            if args.grammar is not None:
+                try_grammar(lark_source(args.grammar))
+        except FolkmootError as error:
             raise ValueError(str(error)) from error
-        if args is None:
-            return
         for name, neutral in NEUTRAL.items():
             value = getattr(params, name, neutral)
             if value != neutral and not (neutral is None and not value):
@@ -97,13 +121,23 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
             if args is None:
                 self._rows.pop(index, None)
             else:
-                self._rows[index] = _Row(args, prompt or (), output)
+                self._rows[index] = self._row(args, prompt or (), output)
         for one, two, direction in update.moved:
             first, second = self._rows.pop(one, None), self._rows.pop(two, None)
             if first is not None:
                 self._rows[two] = first
             if direction is MoveDirectionality.SWAP and second is not None:
                 self._rows[one] = second
+
+    def _row(self, args: TapeArgs, prompt: Sequence[int], output: list[int]) -> _Row:
+        if args.grammar is None:
+            return _Row(args, prompt, output)
+        try:
+            raw = _tokenizer_json(self._model)
+            tokens = GrammarTokenizer.from_json(raw, frozenset(args.ends), 0)
+            return _Row(args, prompt, output, compile_grammar(args.grammar, tokens, tried=True).begin)
+        except (ConfigError, InvalidRequest):  # one request must not end the engine: it ends at once instead
+            return _Row(args, prompt, output, lost=True)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         if not self._rows:
@@ -120,13 +154,15 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
 
 
 def _choose_numpy(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_Row]) -> torch.Tensor:
-    found = []
+    ids, found = _ids(logits.shape[1]), []
     for index, row in zip(indices, rows, strict=True):
-        params, values = row.args.params, logits[index].detach().to(torch.float64).numpy()
-        noise = tape.gumbel_row(row.args.seed, row.position, len(values)) if params.temperature_milli else np.zeros(0)
-        penalties = params.presence_milli or params.frequency_milli
-        counts = tape.output_counts(row.before(), np.arange(len(values))) if penalties else None
-        found.append(int(np.argmax(tape.scores(values, params, noise, counts))))
+        if row.lost:
+            found.append(min(row.args.ends))
+            continue
+        values, state = logits[index].detach().to(torch.float64).numpy(), row.state
+        hot = row.args.params.temperature_milli
+        noise = tape.gumbel_row(row.args.seed, row.position, len(values)) if hot else np.zeros(0)
+        found.append(int(np.argmax(state.scores(state.levels(values), ids, noise))))
     return torch.tensor(found, dtype=torch.int64)
 
 
@@ -134,12 +170,28 @@ def _choose_torch(logits: torch.Tensor, indices: Sequence[int], rows: Sequence[_
     noise = tape_torch.gumbel_rows(
         [r.args.seed for r in rows], [r.position for r in rows], logits.shape[1], logits.device
     )
-    found = []
+    ids, found = _ids(logits.shape[1]), []
     for at, (index, row) in enumerate(zip(indices, rows, strict=True)):
-        params = row.args.params
-        before = row.before() if params.presence_milli or params.frequency_milli else ()
-        found.append(torch.argmax(tape_torch.scores(logits[index], params, noise[at], before)))
+        if row.lost:
+            found.append(torch.tensor(min(row.args.ends), dtype=torch.int64, device=logits.device))
+            continue
+        state = row.state
+        allowed, before = state.allowed(ids), state.output if state.sampling.counts_output else ()
+        found.append(torch.argmax(tape_torch.scores(
+            logits[index], row.args.params, noise[at], before, bias=state.sampling.bias,
+            allowed=None if allowed is None else torch.from_numpy(allowed).to(logits.device),
+        )))
     return torch.stack(found)
+
+
+@lru_cache(maxsize=2)
+def _ids(vocabulary: int) -> Ids:
+    return np.arange(vocabulary, dtype=np.int64)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_json(folder: Path) -> bytes:
+    return read_tokenizer(folder)
 
 
 def check_config(config: Any) -> None:

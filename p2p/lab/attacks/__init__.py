@@ -21,12 +21,13 @@ NAMES = (
     # what the engine is asked
     "wrong_temperature", "wrong_top_p", "wrong_seed", "temperature_tuned_int4", "altered_system_prompt",
     "laundered_altered_prompt",
-    "laundered_temperature_tuned_int4", "ignored_mask",
+    "laundered_temperature_tuned_int4", "ignored_mask", "grammar_dropped",
     # what is said about what came out
     "truncation", "forged_stop", "suppressed_eos", "hidden_eos", "padding", "fabricated_logprobs", "touched_up_int8",
     "touched_up_int4",
     "replayed_answer", "substitution_10", "commit_honest_serve_other", "serve_other_text",
     "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix", "withholding", "breaks_off",
+    "grammar_broken", "grammar_nudged",
     # what validators say
     "lazy_validator", "copying_validator", "colluding_validator", "framing_validator", "cheap_validator",
 )

@@ -3,17 +3,15 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab.attacks.base import EXACT, Attack, Wrapped, collect
 from p2p.verification.engine import Engine, Job, TokenStep
 
 
 async def half(engine: Engine, job: Job) -> list[TokenStep]:
     """The first half of the answer, without an end: half of max_tokens, or half of what came when it ended earlier."""
-    ends = await end_tokens(engine)
     room = job.max_tokens - len(job.prefix)
     steps = await collect(engine.generate(replace(job, max_tokens=len(job.prefix) + max(room // 2, 1))))
-    if steps and steps[-1].token in ends:
+    if steps and steps[-1].token in job.ends:
         steps = steps[: max(len(steps) // 2, 1)]
     return steps
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.types import Params, StackClass
 from p2p.inference.selftest import Wanted
@@ -247,6 +249,12 @@ def real() -> TorchModel:
     return TorchModel(prepare_model())
 
 
+def asked(model: TorchModel, question: str) -> tuple[int, ...]:
+    """The question under the chat template, as transformers writes it."""
+    message = [{"role": "user", "content": question}]
+    return tuple(model.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False))
+
+
 def margins(model: TorchModel, request: Job, steps: Sequence[TokenStep]) -> np.ndarray[Any, Any]:
     """By how much each token loses the tape under one prefill, in units of the score; 0 where it wins."""
     found = []
@@ -262,7 +270,7 @@ def margins(model: TorchModel, request: Job, steps: Sequence[TokenStep]) -> np.n
 @pytest.mark.engine
 def test_real_batch_against_prefill(real: TorchModel) -> None:
     """Decoding in a batch of unequal rows agrees with one prefill up to honest noise; each row has its own tape."""
-    jobs = [Job(real.tokenize_chat(q), 10 + 8 * i, PARAMS, bytes([i]) * 32) for i, q in enumerate(QUESTIONS)]
+    jobs = [Job(asked(real, q), 10 + 8 * i, PARAMS, bytes([i]) * 32) for i, q in enumerate(QUESTIONS)]
     found = generate_all(real, jobs, max_rows=3)  # the fourth joins when there is a place
     assert real.eos_ids == {2}
     assert real.stack in (StackClass.TORCH_CPU_BF16, StackClass.TORCH_GPU_BF16)
@@ -290,11 +298,11 @@ def test_real_batch_against_prefill(real: TorchModel) -> None:
 
 @pytest.mark.engine
 def test_real_resumption_and_fp8_cache(real: TorchModel) -> None:
-    request = Job(real.tokenize_chat(QUESTIONS[0]), 30, PARAMS, SEED)
+    request = Job(asked(real, QUESTIONS[0]), 30, PARAMS, SEED)
     whole = generate_all(real, [request])[0]
     rest = generate_all(real, [Job(request.prompt_tokens, 30, PARAMS, SEED, tuple(s.token for s in whole[:10]))])[0]
     assert [s.token for s in rest][:5] == [s.token for s in whole[10:15]]
-    answer = Job(real.tokenize_chat(QUESTIONS[1]), 12, Params(0), SEED)
+    answer = Job(asked(real, QUESTIONS[1]), 12, Params(0), SEED)
     assert "Paris" in "".join(s.text for s in generate_all(real, [answer])[0])
     real.kv_cache = "fp8"
     try:
@@ -312,7 +320,7 @@ def test_real_resumption_and_fp8_cache(real: TorchModel) -> None:
 @pytest.mark.engine
 async def test_real_engine_serves_and_refuses(real: TorchModel) -> None:
     engine = TorchEngine(real, rows=4)
-    prompt = await engine.tokenize_chat(QUESTIONS[1])
+    prompt = asked(real, QUESTIONS[1])
     steps = [step async for step in engine.generate(Job(prompt, 12, Params(0), SEED))]
     assert "Paris" in "".join(s.text for s in steps)
     rows = await engine.score(prompt, [s.token for s in steps], 12)
@@ -322,6 +330,34 @@ async def test_real_engine_serves_and_refuses(real: TorchModel) -> None:
             async for _ in engine.generate(Job(bad.prompt_tokens, 10_000, PARAMS, SEED, bad.prefix)):
                 pass
     await engine.aclose()
+
+
+@pytest.mark.engine
+def test_real_answers_by_a_grammar_continue_and_end_where_they_are_told(real: TorchModel) -> None:
+    """Schema, begun answers, own end tokens, least lengths: in one batch with an answer that is free."""
+    schema = Grammar(GrammarKind.JSON_SCHEMA, json.dumps({
+        "type": "object", "required": ["city", "people"], "additionalProperties": False,
+        "properties": {"city": {"type": "string", "maxLength": 12}, "people": {"type": "integer", "maximum": 9999}},
+    }))
+    prompt = asked(real, "Name a city and how many people live there, as JSON.")
+    jobs = [Job(prompt, 60, PARAMS, bytes([i]) * 32, grammar=schema) for i in range(6)]
+    free = Job(prompt, 20, Params(0), SEED, ends=(28,))
+    *bound, plain = generate_all(real, [*jobs, free], max_rows=4)
+    for job, steps in zip(jobs, bound, strict=True):
+        assert steps[-1].token in real.eos_ids
+        value = json.loads("".join(step.text for step in steps))
+        assert set(value) == {"city", "people"}
+        tokens = tuple(step.token for step in steps)
+        for cut in (1, 3):
+            again = Job(prompt, 60 - cut, PARAMS, job.seed, (), tokens[:cut], grammar=schema)
+            rest = Job(prompt, 60, PARAMS, job.seed, tokens[:cut], grammar=schema)
+            one, two = generate_all(real, [again, rest])
+            assert [step.token for step in one] == [step.token for step in two]
+            json.loads(real.vocabulary.text(tokens[:cut]) + "".join(step.text for step in one))
+    assert (plain[-1].token == 28) == (len(plain) < 20)
+    late = generate_all(real, [Job(prompt, 40, Params(0, min_tokens=40), SEED)])[0]
+    assert len(late) == 40
+    assert not {step.token for step in late} & real.eos_ids
 
 
 @pytest.mark.engine

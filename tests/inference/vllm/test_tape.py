@@ -4,35 +4,52 @@ is refused."""
 from __future__ import annotations
 
 import random
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from vllm import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdateBuilder, MoveDirectionality, build_logitsprocs
 
+from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
 from p2p.base.types import Params
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.inference.vllm import tape as vllm_tape
 from p2p.inference.vllm.tape import TapeProcessor
-from p2p.inference.vllm.tape_args import TapeArgs, pack, unpack
+from p2p.inference.vllm.tape_args import TapeArgs, pack, score_from, unpack
 from p2p.verification import tape
 from p2p.verification.engine import Job
+from p2p.verification.sampling import sampling_of
+from testnet.simulated_engine import BYTE_BASE, tokenizer_json
 
-VOCAB = 120
+VOCAB = 160  # of the simulated model's tokenizer: the printable bytes and some special tokens
 NAME = "p2p.inference.vllm.tape:TapeProcessor"
+FOLDER = Path(tempfile.mkdtemp(prefix="folkmoot-tape-"))
+RAW = tokenizer_json().encode()
+(FOLDER / "tokenizer.json").write_bytes(RAW)
 CONFIG = SimpleNamespace(
     speculative_config=None,
-    model_config=SimpleNamespace(logprobs_mode="raw_logprobs", enable_prompt_embeds=False, logits_processors=[NAME])
+    model_config=SimpleNamespace(
+        logprobs_mode="raw_logprobs", enable_prompt_embeds=False, logits_processors=[NAME], tokenizer=str(FOLDER)
+    )
 )
 CHOICES = (
     Params(700), Params(0), Params(1000, 12, 0, 900), Params(900, 0, 50, 1000, 800, 300),
     Params(0, 0, 0, 1000, 1500, 500),
-    Params(600, 20, 30, 950, -400, -100), None,
+    Params(600, 20, 30, 950, -400, -100), None, Params(800, 30, 0, 950, 300, 100, 1300),
+    Params(0, repetition_milli=700), Params(900, min_tokens=12),
 )
+BIASES = ((), ((3, 2500), (7, -100_000), (90, 700)))
+GRAMMARS = (None, None, Grammar(GrammarKind.REGEX, "([a-m]*[n-z]?){0,40}"), Grammar(GrammarKind.CHOICE, '["ab", "cd"]'))
+ENDS = (5, 119)
 
 
 def processor() -> TapeProcessor:
@@ -48,20 +65,29 @@ class Live:
     seed: bytes
     prompt: list[int]
     prefix: int  # so many of the prompt's last tokens are output already
+    bias: tuple[tuple[int, int], ...] = ()
+    grammar: Grammar | None = None
     output: list[int] = field(default_factory=list)
 
-    def sampling(self) -> SamplingParams:
+    def job(self) -> Job:
+        assert self.params is not None
         prefix = tuple(self.prompt[len(self.prompt) - self.prefix :])
-        job = Job((), 1, self.params, self.seed, prefix) if self.params else None
-        return SamplingParams(temperature=0.0, extra_args=dict(pack(job)) if job else None)
+        half = len(prefix) // 2  # of an earlier request, and of an earlier executor
+        return Job((), 1, self.params, self.seed, prefix[half:], prefix[:half], ENDS, self.bias, self.grammar)
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(temperature=0.0, extra_args=dict(pack(self.job())) if self.params else None)
 
     def expected(self, logits: np.ndarray) -> int | None:
+        """From the whole output each time, and from log-probabilities, as a validator does."""
         if self.params is None:
             return None
-        before = [*self.prompt[len(self.prompt) - self.prefix :], *self.output]
-        noise = tape.gumbel_row(self.seed, len(before), VOCAB)
-        counts = tape.output_counts(before, range(VOCAB))
-        return int(np.argmax(tape.scores(logits.astype(np.float64), self.params, noise, counts)))
+        tokens = GrammarTokenizer.from_json(RAW, frozenset(ENDS), VOCAB)
+        begin = compile_grammar(self.grammar, tokens).begin if self.grammar else None
+        rules = sampling_of(self.job(), frozenset(ENDS), begin)
+        state = rules.begin([*self.job().prefix, *self.output])
+        noise = tape.gumbel_row(self.seed, len(state.output), VOCAB)
+        return int(np.argmax(state.scores(tape.log_softmax(logits), np.arange(VOCAB), noise)))
 
 
 class Batch:
@@ -76,7 +102,9 @@ class Batch:
         chance = self.chance
         prompt = [chance.randrange(VOCAB) for _ in range(chance.randrange(1, 9))]
         params = chance.choice(CHOICES)
-        return Live(self.made, params, chance.randbytes(32), prompt, chance.randrange(len(prompt) + 1) if params else 0)
+        grammar = chance.choice(GRAMMARS)
+        prefix = chance.randrange(len(prompt) + 1) if params and grammar is None else 0
+        return Live(self.made, params, chance.randbytes(32), prompt, prefix, chance.choice(BIASES), grammar)
 
     def step(self) -> Any:
         chance, builder = self.chance, BatchUpdateBuilder()
@@ -181,6 +209,19 @@ def taped(**fields: Any) -> SamplingParams:
     ({"extra": {"folkmoot_position": 1.5}}, "folkmoot_position"),
     ({"extra": {"folkmoot_top_k": "4"}}, "folkmoot_top_k"), ({"extra": {"folkmoot_top_p_milli": 900}}, "params"),
     ({"extra": {"folkmoot_temperature_milli": 2001}}, "params"), ({"extra": {"folkmoot_colour": 1}}, "folkmoot_colour"),
+    ({"extra": {"folkmoot_ends": [1] * 17}}, "folkmoot_ends"), ({"extra": {"folkmoot_ends": [-1]}}, "folkmoot_ends"),
+    ({"extra": {"folkmoot_ends": 2}}, "folkmoot_ends"), ({"extra": {"folkmoot_bias": [1]}}, "folkmoot_bias"),
+    ({"extra": {"folkmoot_bias": [3, 5, 2, 5]}}, "folkmoot_bias"),
+    ({"extra": {"folkmoot_bias": [3, 100_001]}}, "folkmoot_bias"),
+    ({"extra": {"folkmoot_bias": [1 << 18, 5]}}, "folkmoot_bias"),
+    ({"extra": {"folkmoot_bias": [3, 1.5]}}, "folkmoot_bias"),
+    ({"extra": {"folkmoot_repetition_milli": 99}}, "params"), ({"extra": {"folkmoot_seed_": 1}}, "folkmoot_seed_"),
+    ({"extra": {"folkmoot_grammar_kind": "bnf", "folkmoot_grammar": "a"}}, "folkmoot_grammar_kind"),
+    ({"extra": {"folkmoot_grammar_kind": "regex"}}, "folkmoot_grammar"),
+    ({"extra": {"folkmoot_grammar_kind": "regex", "folkmoot_grammar": "a"}}, "folkmoot_ends"),
+    ({"extra": {"folkmoot_ends": [2], "folkmoot_grammar_kind": "regex", "folkmoot_grammar": "("}}, "grammar"),
+    ({"extra": {"folkmoot_ends": [2], "folkmoot_grammar_kind": "lark", "folkmoot_grammar": "start: x"}}, "grammar"),
+    ({"extra": {"folkmoot_score_from": -1}}, "folkmoot_score_from"),
 ])
 def test_what_would_spoil_the_tape_is_refused_by_name(fields: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=name):
@@ -196,12 +237,31 @@ def test_what_is_right_is_taken() -> None:
 
 
 def test_arguments_go_there_and_back() -> None:
-    params = Params(900, 12, 30, 950, -1500, 250)
-    assert unpack(pack(Job((1, 2), 5, params, b"\x07" * 32, (3, 4, 5)))) == TapeArgs(b"\x07" * 32, params, 3)
+    params = Params(900, 12, 30, 950, -1500, 250, 1200, 7)
+    grammar, bias = Grammar(GrammarKind.REGEX, "a+"), ((3, -500), (9, 100_000))
+    seeded = replace(params, seed=b"\x01" * 32)
+    job = Job((1, 2), 5, seeded, b"\x07" * 32, (3, 4, 5), (8, 9), (2, 7), bias, grammar)
+    assert unpack(pack(job)) == TapeArgs(b"\x07" * 32, params, 5, (2, 7), bias, grammar)
+    assert unpack(pack(Job((1,), 5, params, b"\x07" * 32))) == TapeArgs(b"\x07" * 32, params, 0)
     assert unpack(None) is None
+    assert unpack({"folkmoot_score_from": 7}) is None
+    assert [score_from({"folkmoot_score_from": value}) for value in (7, "x", -1)] == [7, 0, 0]
+    assert score_from(None) == 0
     assert unpack({"other": 1}) is None
     with pytest.raises(InvalidRequest):
         unpack({"folkmoot_seed": "00" * 32, "folkmoot_top_k": True})
+
+
+def test_a_grammar_that_cannot_be_compiled_ends_its_request_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What validate_params refuses does not come so far; if it does, the engine lives on."""
+    tapes, builder = processor(), BatchUpdateBuilder()
+    good = Live(1, Params(0), bytes(32), [1], 0, (), Grammar(GrammarKind.REGEX, "abc"))
+    bad = Live(2, Params(0), bytes(32), [1], 0, (), Grammar(GrammarKind.LARK, "start: nothing"))
+    for at, live in enumerate((good, bad)):
+        builder.added.append((at, live.sampling(), live.prompt, live.output))
+    tapes.update_state(builder.get_and_reset(2))
+    after = tapes.apply(torch.zeros(2, VOCAB))
+    assert torch.argmax(after, dim=1).tolist() == [BYTE_BASE + ord("a"), min(ENDS)]
 
 
 @pytest.mark.parametrize(("change", "words"), [

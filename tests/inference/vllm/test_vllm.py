@@ -7,29 +7,38 @@ wrong row or position tenths.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import httpx
+import jsonschema
 import numpy as np
 import pytest
 import trio
 from msgspec.structs import replace
+from tokenizers import Tokenizer
 
+from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import ModelSpec
 from p2p.base.limits import MAX_TOP_K
 from p2p.base.types import VERSION, FinishReason, InferenceId, Params, Request, StackClass
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.stack.kernels import stack_name
-from p2p.inference.stack.model import MODEL_NAME, prepare_model
+from p2p.inference.stack.model import MODEL_NAME, eos_ids, prepare_model, read_tokenizer, vocabulary_size
 from p2p.inference.vllm.engine import VllmClient, http_client
 from p2p.inference.vllm.server import vllm_server
 from p2p.inference.vllm.tape_args import pack
+from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, tape
-from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT
+from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, Position
 from p2p.verification.engine import Job, Row, TokenStep
+from p2p.verification.sampling import Sampling, sampling_of
 from p2p.verification.statistics import CHOSEN, LEAD, ROW_TOP, answer_facts
 
 SEED = b"\x05" * 32
@@ -41,8 +50,10 @@ KINDS = (
     PARAMS, Params(1000), Params(1000, 40, 0, 900), PENALISED, Params(800, 0, 50), Params(0),
     Params(0, 0, 0, 1000, 1000, 300),
     Params(1000, 20, 20, 950, 600, 200), Params(1200, 5), Params(700, 30, 0, 800), Params(500),
-    Params(1000, 64, 0, 990, -300, -100),
+    Params(1000, 64, 0, 990, -300, -100), Params(900, repetition_milli=1200), Params(700, min_tokens=60),
 )
+BIAS = ((28, -100_000), (260, 1_500), (970, 700))
+ENDS = eos_ids(prepare_model())
 LENGTH = 90
 PATIENCE_S = 500.0
 HONEST = 0.03  # mean margin in nats; 0.0000 was seen for every request
@@ -60,21 +71,25 @@ async def test_real_engine(tmp_path: Path) -> None:
     async with vllm_server(prepare_model(), served_name=MODEL_NAME, log=tmp_path / "vllm.log", flags=FLAGS) as url:
         client = VllmClient(url, MODEL_NAME)
         client._http.timeout = httpx.Timeout(PATIENCE_S)  # a preempted request waits until others are done
-        prompt = await client.tokenize_chat("Tell me about the sea.")
-        job = Job(prompt, 40, PARAMS, SEED)
+        prompt = asked("Tell me about the sea.")
+        job = Job(prompt, 40, PARAMS, SEED, ends=ENDS)
         steps = await collect(client.generate(job))
         assert [s.token for s in await collect(client.generate(job))] == [s.token for s in steps]
         rest = await collect(client.generate(replace_prefix(job, [s.token for s in steps[:10]])))
         assert [s.token for s in rest][:5] == [s.token for s in steps[10:15]]
         greedy = await collect(
-            client.generate(Job(await client.tokenize_chat("What is the capital of France?"), 20, Params(0), SEED))
+            client.generate(Job(asked("What is the capital of France?"), 20, Params(0), SEED, ends=ENDS))
         )
         assert "Paris" in "".join(s.text for s in greedy)
         await judged(client, prompt, steps)
         await crowded(client, url)
         await resumed_with_penalties(client, prompt)
         await refused(url, job)
-        await self_test(client, Wanted(MODEL_NAME, 512), await client.eos_ids())
+        await bound_by_schemas(client)
+        await ended_and_begun(client, prompt)
+        await cached(client)
+        await long_prompts_cost_no_rows(client)
+        await self_test(client, Wanted(MODEL_NAME, 512, frozenset(ENDS)))
     with pytest.raises(Unavailable):
         await client.score(prompt, prompt[:3], 32)
 
@@ -104,19 +119,20 @@ async def judged(client: VllmClient, prompt: tuple[int, ...], steps: list[TokenS
     assert report.valid, report.reason
     other = artifacts.Artifact(replace(made.header, seed=b"\x09" * 32), made.rows)
     assert not check.judge(other, rows, noise).valid
-    wrong_prompt = await client.tokenize_chat("Recite the first digits of pi.")
+    wrong_prompt = asked("Recite the first digits of pi.")
     assert not check.judge(made, await client.score(wrong_prompt, made.tokens, ROW_TOP), noise).valid
 
 
 def replace_prefix(job: Job, prefix: Sequence[int]) -> Job:
-    return Job(job.prompt_tokens, job.max_tokens, job.params, job.seed, tuple(prefix))
+    return dataclasses.replace(job, prefix=tuple(prefix))
 
 
 async def crowded(client: VllmClient, url: str) -> None:
     """Many requests, each with its own parameters and seed, preempted and moved, together with some without a tape."""
     jobs = [
         Job(
-            await client.tokenize_chat(f"Write a long story about number {at}."), LENGTH, params, bytes([100 + at]) * 32
+            asked(f"Write a long story about number {at}."), LENGTH, params, bytes([100 + at]) * 32, ends=ENDS,
+            bias=BIAS if at % 3 == 2 else (),
         )
         for at, params in enumerate(KINDS)
     ]
@@ -146,27 +162,28 @@ async def crowded(client: VllmClient, url: str) -> None:
     assert await preemptions(url) > 0
     for at, job in enumerate(jobs):
         rows = await client.score(job.prompt_tokens, found[at], MAX_TOP_K)
-        honest = margins(rows, found[at], job.params, job.seed)
+        honest = margins(rows, found[at], job)
         lost = np.mean(np.array(honest) > 0)
         words = f"mean {np.mean(honest):.4f} max {np.max(honest):.3f} lost {lost:.3f}"
         print(at, job.params, len(found[at]), words)
         assert np.mean(honest) < HONEST, f"request {at}"
         if job.params.temperature_milli:
-            assert np.mean(margins(rows, found[at], job.params, b"\x09" * 32)) > FOREIGN
-            assert np.mean(margins(rows, found[at], job.params, job.seed, shift=1)) > FOREIGN
+            assert np.mean(margins(rows, found[at], dataclasses.replace(job, seed=b"\x09" * 32))) > FOREIGN
+            assert np.mean(margins(rows, found[at], job, shift=1)) > FOREIGN
         if job.params.presence_milli > 500:
             plain = replace(job.params, presence_milli=0, frequency_milli=0)
-            assert np.mean(margins(rows, found[at], plain, job.seed)) > 2 * np.mean(honest) + HONEST
+            forgotten = dataclasses.replace(job, params=plain)
+            assert np.mean(margins(rows, found[at], forgotten)) > 2 * np.mean(honest) + HONEST
 
 
 async def resumed_with_penalties(client: VllmClient, prompt: tuple[int, ...]) -> None:
     """Another engine continues after 40 tokens: those count for its penalties, and its tape starts at position 40."""
-    job = Job(prompt, 80, PENALISED, SEED)
+    job = Job(prompt, 80, PENALISED, SEED, ends=ENDS)
     first = [step.token for step in await collect(client.generate(job))][:40]
     whole = [*first, *[step.token for step in await collect(client.generate(replace_prefix(job, first)))]]
     rows = await client.score(prompt, whole, MAX_TOP_K)
-    late = margins(rows, whole, PENALISED, SEED)[40:]
-    forgotten = margins(rows[40:], whole[40:], PENALISED, SEED, shift=40)  # as if only the new tokens had been put out
+    late = margins(rows, whole, job)[40:]
+    forgotten = margins(rows[40:], whole[40:], job, shift=40)  # as if only the new tokens had been put out
     print("resumed", len(late), np.mean(late), "prefix forgotten", np.mean(forgotten))
     assert len(late) > 10
     assert np.mean(late) < SAME_BITS < np.mean(forgotten)
@@ -183,6 +200,7 @@ async def refused(url: str, job: Job) -> None:
         ({"min_tokens": 1}, "min_tokens"), ({"logit_bias": {"5": 2.0}}, "logit_bias"),
         ({"vllm_xargs": {**pack(job), "folkmoot_seed": "00"}}, "folkmoot_seed"),
         ({"vllm_xargs": {**pack(job), "folkmoot_top_p_milli": 900}}, "params"),
+        ({"vllm_xargs": pack(dataclasses.replace(job, grammar=Grammar(GrammarKind.REGEX, "(")))}, "grammar"),
     )
     async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
         for change, name in wrong:
@@ -198,20 +216,139 @@ async def preemptions(url: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_preemptions_total"))
 
 
-def margins(rows: Sequence[Row], tokens: Sequence[int], params: Params, seed: bytes, shift: int = 0) -> list[float]:
+SCHEMA = {
+    "type": "object", "required": ["name", "age", "likes", "home"], "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 1, "maximum": 120},
+        "likes": {"type": "array", "items": {"enum": ["tea", "the sea", "chess", None]}, "maxItems": 3},
+        "home": {"anyOf": [{"type": "null"}, {"type": "object", "properties": {
+            "city": {"type": "string", "pattern": "^[A-Z][a-z]{2,9}$"}}, "required": ["city"],
+            "additionalProperties": False}]},
+    },
+}
+
+
+async def bound_by_schemas(client: VllmClient) -> None:
+    """Each answer is valid, and a validator that replays the grammar finds nothing: with equal kernels not a token that
+    loses at all. Another grammar, or none, is not what was sampled."""
+    grammar = Grammar(GrammarKind.JSON_SCHEMA, json.dumps(SCHEMA))
+    repeated = Params(800, repetition_milli=1100)
+    kinds = (Params(700), Params(1200), Params(0), Params(1000, 40, 0, 950), repeated, PENALISED)
+    jobs = [
+        Job(asked(f"Describe person {at} as JSON."), 120, kinds[at % len(kinds)], bytes([at]) * 32, ends=ENDS,
+            grammar=grammar)
+        for at in range(24)
+    ]
+    found: list[list[TokenStep]] = [[] for _ in jobs]
+
+    async def one(at: int) -> None:
+        found[at] = await collect(client.generate(jobs[at]))
+
+    async with trio.open_nursery() as nursery:
+        for at in range(len(jobs)):
+            nursery.start_soon(one, at)
+    text = parse_vocabulary(read_tokenizer(prepare_model()))
+    lost = 0
+    for job, steps in zip(jobs, found, strict=True):
+        tokens = [step.token for step in steps]
+        assert tokens[-1] in ENDS, text.text(tokens)
+        value = json.loads(text.text(tokens))
+        jsonschema.validate(value, SCHEMA)
+        rows = await client.score(job.prompt_tokens, tokens, ROW_TOP)
+        facts = answer_facts(published(steps), rows, job.params, job.seed, sampling=rules_of(job))
+        lost += int((facts[:, LEAD] < -SAME_BITS).sum())
+        assert facts[:, LEAD].min() > -0.5
+        free = answer_facts(published(steps), rows, job.params, job.seed)
+        assert free[:, LEAD].min() < -0.5, "the mask moved the choice"
+    print("schemas", len(jobs), "answers valid,", sum(map(len, found)), "tokens,", lost, "of them lost the tape")
+
+
+async def ended_and_begun(client: VllmClient, prompt: tuple[int, ...]) -> None:
+    """A job's own end tokens end it, in the stream as its last token; the model's own do not. What is begun counts."""
+    free = [step.token for step in await collect(client.generate(Job(prompt, 30, Params(0), SEED, ends=ENDS)))]
+    cut = await collect(client.generate(Job(prompt, 30, Params(0), SEED, ends=(free[7],))))
+    assert [step.token for step in cut] == free[: free.index(free[7]) + 1]
+    hello = asked("Say hello.")
+    short = await collect(client.generate(Job(hello, 60, Params(0), SEED, ends=ENDS)))
+    assert short[-1].token in ENDS
+    longer = await collect(client.generate(Job(hello, 60, Params(0, min_tokens=60), SEED, ends=ENDS)))
+    assert len(longer) == 60
+    assert not {step.token for step in longer} & set(ENDS)
+    job = Job(prompt, 40, PENALISED, SEED, ends=ENDS)
+    whole = [step.token for step in await collect(client.generate(job))]
+    again = Job(prompt, 40 - 15, PENALISED, SEED, (), tuple(whole[:15]), ENDS)
+    assert [step.token for step in await collect(client.generate(again))] == whole[15:]
+
+
+async def cached(client: VllmClient) -> None:
+    """The second turn of a session finds the first in the prefix cache and gives the same tokens as without; a stranger
+    does not find it."""
+    prompt = asked("Tell me a story. " + "It has a cat, a boat and a long way home. " * 12)
+    session = b"\x11" * 32
+    job = Job(prompt, 24, PARAMS, SEED, ends=ENDS, session=session)
+    first = await collect(client.generate(job))
+    again = await collect(client.generate(job))
+    other = await collect(client.generate(dataclasses.replace(job, session=b"\x12" * 32)))
+    alone = await collect(client.generate(dataclasses.replace(job, session=b"")))
+    print("cached", first[-1].cached, again[-1].cached, other[-1].cached, alone[-1].cached, "of", len(prompt))
+    assert again[-1].cached >= len(prompt) - 32
+    assert (first[-1].cached, other[-1].cached, alone[-1].cached) == (0, 0, 0)
+    values = [[(step.token, step.logprob, step.top) for step in steps] for steps in (first, again, other, alone)]
+    assert values[0] == values[1] == values[2] == values[3], "a cached prefix changes no bit"
+
+
+async def long_prompts_cost_no_rows(client: VllmClient) -> None:
+    """A score brings the rows of the answer, whatever the prompt's length."""
+    prompt, output = tuple(range(100, 500)), (5, 6, 7)
+    rows = await client.score(prompt, output, 64)
+    body = {
+        "model": MODEL_NAME, "prompt": [*prompt, *output], "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 64,
+    }
+    limited = await client._post_raw("/v1/completions", {**body, "vllm_xargs": {"folkmoot_score_from": len(prompt)}})
+    whole = await client._post_raw("/v1/completions", body, most=1 << 24)
+    print("score of 3 tokens after 400:", len(limited), "bytes, of all:", len(whole))
+    assert len(limited) < len(whole) // 50
+    everything = json.loads(whole)["choices"][0]["prompt_logprobs"][-3:]
+    assert [{int(t): entry["logprob"] for t, entry in row.items()} for row in everything] == [dict(row) for row in rows]
+
+
+def asked(question: str) -> tuple[int, ...]:
+    """The question as a user's only message, as the model's own template writes it."""
+    words = Tokenizer.from_str(read_tokenizer(prepare_model()).decode())
+    text = f"<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n" \
+        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    return tuple(words.encode(text, add_special_tokens=False).ids)
+
+
+def published(steps: Sequence[TokenStep]) -> list[Position]:
+    return [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
+
+
+def rules_of(job: Job) -> Sampling:
+    """How a validator replays a job."""
+    begin = None
+    if job.grammar is not None:
+        model = prepare_model()
+        tokens = GrammarTokenizer.from_json(read_tokenizer(model), frozenset(job.ends), vocabulary_size(model))
+        begin = compile_grammar(job.grammar, tokens).begin
+    return sampling_of(job, frozenset(job.ends), begin)
+
+
+def margins(rows: Sequence[Row], tokens: Sequence[int], job: Job, shift: int = 0) -> list[float]:
     """Nats by which each token loses under the tape at its position + shift, at most 1; 0 where it wins. A token
     that the masks of this prefill exclude loses by its distance from the mask."""
-    found = []
+    found, params, state = [], job.params, rules_of(job).begin()
     scale = params.temperature_milli / 1000.0 or 1.0
     for at, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-        ids = list(row)
-        values, counts = np.array([row[t] for t in ids]), tape.output_counts(tokens[:at], ids)
-        scored = tape.scores(values, params, tape.gumbel_at(seed, at + shift, ids), counts)
-        own = ids.index(token)
+        ids = np.array(list(row), dtype=np.int64)
+        values = np.array(list(row.values()))
+        scored = state.scores(values, ids, tape.gumbel_at(job.seed, at + shift, ids.tolist()))
+        own = list(row).index(token)
         if np.isfinite(scored[own]):
             loss = scored.max() - scored[own]
         else:
-            tempered = tape.penalised(values, params, counts) / scale
-            loss = tape.lowest_kept(tempered, params) - tempered[own]
+            tempered = state.moved(values, ids) / scale
+            loss = min(tape.lowest_kept(tempered, params) - tempered[own], 1.0)
         found.append(min(float(loss) * scale, 1.0))
+        state.accept(token)
     return found

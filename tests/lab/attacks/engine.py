@@ -9,9 +9,21 @@ from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 
+from p2p.grammar.compiled import compile_grammar
+from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.verification import tape
 from p2p.verification.engine import Job, Row, TokenStep
-from testnet.simulated_engine import EOS, VOCAB, Toy, text_of
+from p2p.verification.sampling import Sampling, sampling_of
+from testnet.simulated_engine import EOS, VOCAB, Toy, text_of, tokenizer_json
+
+
+def rules_of(job: Job) -> Sampling:
+    """How an engine samples a job, and a validator replays it."""
+    ends = frozenset(job.ends) or frozenset({EOS})
+    if job.grammar is None:
+        return sampling_of(job, ends)
+    tokens = GrammarTokenizer.from_json(tokenizer_json().encode(), ends, VOCAB)
+    return sampling_of(job, ends, compile_grammar(job.grammar, tokens).begin)
 
 
 class ToyEngine:
@@ -21,15 +33,15 @@ class ToyEngine:
 
     async def generate(self, job: Job) -> AsyncIterator[TokenStep]:
         self.jobs.append(job)
-        output = list(job.prefix)
-        while len(output) < job.max_tokens:
-            row = self.toy.logprobs([*job.prompt_tokens, *output])
-            counts = tape.output_counts(output, np.arange(VOCAB))
-            token = int(np.argmax(tape.scores(row, job.params, tape.gumbel_row(job.seed, len(output), VOCAB), counts)))
+        state = rules_of(job).begin(job.prefix)
+        for _ in range(len(job.prefix), job.max_tokens):
+            row = self.toy.logprobs([*job.prompt_tokens, *state.output])
+            noise = tape.gumbel_row(job.seed, len(state.output), VOCAB)
+            token = int(np.argmax(state.scores(row, np.arange(VOCAB), noise)))
             best = tuple((int(t), float(row[t])) for t in np.argsort(-row)[:8])
-            output.append(token)
+            state.accept(token)
             yield TokenStep(token, text_of(token), float(row[token]), best)
-            if token == EOS:
+            if token in state.sampling.ends:
                 return
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:

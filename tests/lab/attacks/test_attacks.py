@@ -4,22 +4,25 @@ exact ones.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.types import Params
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab import attacks
 from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.attacks.substitution_10 import cheated
 from p2p.peer.job import prefix_steps
 from p2p.verification import check
+from p2p.verification.artifact import Position
 from p2p.verification.engine import Job, TokenStep
-from p2p.verification.statistics import LEAD, answer_facts
+from p2p.verification.statistics import LEAD, ROW_TOP, answer_facts
 from testnet.simulated_engine import EOS
-from tests.lab.attacks.engine import ToyEngine
+from tests.lab.attacks.engine import ToyEngine, rules_of
 from tests.verification.toy import PROMPT, SEED, SPEC, calibrated, claim, rows
 
 LISTED = {
@@ -32,7 +35,7 @@ LISTED = {
     "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator",
     "copying_validator", "cheap_validator",
     "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix",
-    "withholding", "ignored_mask",
+    "withholding", "ignored_mask", "grammar_dropped", "grammar_broken", "grammar_nudged",
 }
 PARAMS, TOP_P, MASK = Params(1000), Params(1000, 40, 0, 950), Params(1000, 4)
 LONG = 400  # tokens: the toy's answers end before that
@@ -40,7 +43,27 @@ ENGINES = [name for name, attack in attacks.load().items() if not (attack.execut
 EXACT = [name for name, attack in attacks.load().items() if attack.exact]
 
 
+GRAMMAR = Grammar(GrammarKind.JSON_SCHEMA, json.dumps({
+    "type": "object", "required": ["who", "many", "kind"], "additionalProperties": False,
+    "properties": {
+        "who": {"type": "string", "pattern": "^[a-z]{2,6}$"}, "many": {"type": "integer", "minimum": 0, "maximum": 999},
+        "kind": {"enum": ["tea", "sea", "chess", None]},
+    },
+}))
+
+
 def job_for(name: str) -> Job:
+    return replace(_job_for(name), ends=(EOS,))
+
+
+def bound(number: int = 7) -> Job:
+    """A job whose answer must be a value of a schema."""
+    return Job(PROMPT, 60, PARAMS, bytes([number]) * 32, ends=(EOS,), grammar=GRAMMAR)
+
+
+def _job_for(name: str) -> Job:
+    if name.startswith("grammar_"):
+        return bound()
     if attacks.get(name).needs == "an answer that ends before max_tokens":
         return Job(PROMPT, LONG, PARAMS, SEED)
     if name.endswith("_prompt"):
@@ -104,6 +127,45 @@ async def test_an_ignored_mask_is_proof_under_equal_kernels() -> None:
     assert (report.valid, "outside the mask" in report.reason) == (False, True)
 
 
+@pytest.mark.parametrize("number", range(12))
+async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number: int) -> None:
+    """Stage 0 where a token is not allowed or a published candidate wins, else stage 1 on equal kernels. Honest answers
+    pass both, and are valid."""
+    job = bound(number)
+    right = await collect(ToyEngine(1).generate(job))
+    assert right[-1].token == EOS
+    json.loads("".join(step.text for step in right))
+    assert refused(right, job) is None
+    assert judged(right, job).valid
+    dropped = await published(attacks.get("grammar_dropped"), job)
+    assert "breaks the grammar" in str(refused(dropped, job))
+    broken = await published(attacks.get("grammar_broken"), job)
+    assert "the answer ends too early" in str(refused(broken, job))
+    nudged = await published(attacks.get("grammar_nudged"), job)
+    text = "".join(step.text for step in nudged)
+    assert set(json.loads(text)) == {"who", "many", "kind"}, "a nudged answer is valid"
+    assert text != "".join(step.text for step in right)
+    at = next(at for at, (one, other) in enumerate(zip(nudged, right, strict=False)) if one.token != other.token)
+    own = await ToyEngine(1).score(PROMPT, [step.token for step in nudged], ROW_TOP)
+    positions = [Position(step.token, step.logprob, step.top, 0.0) for step in nudged]
+    lost = -answer_facts(positions, own, job.params, job.seed, sampling=rules_of(job))[at, LEAD]
+    caught = refused(nudged, job) is not None or not judged(nudged, job).valid
+    hidden = right[at].token not in own[at]
+    assert caught or hidden or lost < check.PROOF_NATS, "it passes only by a hair, or where a row ends before the winner"
+    assert caught or number == 1, "once of twelve here, by a hair"
+
+
+async def test_a_nudge_passes_where_nothing_is_to_choose() -> None:
+    """Then there is no nudge."""
+    job = replace(bound(), grammar=Grammar(GrammarKind.CHOICE, '["abcdef"]'))
+    assert await published(attacks.get("grammar_nudged"), job) == await collect(ToyEngine(1).generate(job))
+
+
+def judged(steps: list[TokenStep], job: Job) -> check.CheckResult:
+    made, _, _ = claim(job.max_tokens, job.params, steps=steps, seed=job.seed)
+    return check.judge(made, rows(ToyEngine(1).toy, made.tokens), calibrated(), equal=True, sampling=rules_of(job))
+
+
 @pytest.mark.parametrize(
     "name", ["fabricated_logprobs", "touched_up_int8", "touched_up_int4", "forged_stop", "hidden_eos"]
 )
@@ -117,8 +179,8 @@ async def test_those_who_know_stage_0_pass_it_and_a_prefill_sees_them(name: str)
 
 
 def refused(steps: list[TokenStep], job: Job) -> str | None:
-    made, request, record = claim(job.max_tokens, job.params, steps=steps)
-    return check.check_exact(made, request, record, SPEC, SEED, frozenset({EOS}))
+    made, request, record = claim(job.max_tokens, job.params, steps=steps, seed=job.seed)
+    return check.check_exact(made, request, record, SPEC, job.seed, frozenset({EOS}), sampling=rules_of(job))
 
 
 async def test_laundered_numbers_are_the_honest_model_s_for_the_cheap_text() -> None:
@@ -152,7 +214,7 @@ async def test_one_of_ten_is_substituted_and_the_others_are_honest() -> None:
 
 
 async def test_the_end_is_masked_and_nothing_else() -> None:
-    job = Job(PROMPT, LONG, PARAMS, SEED)
+    job = Job(PROMPT, LONG, PARAMS, SEED, ends=(EOS,))
     right = await collect(ToyEngine(1).generate(job))
     assert right[-1].token == EOS, "the toy's answer ends"
     said = await published(attacks.get("suppressed_eos"), job)
@@ -185,20 +247,14 @@ async def test_the_sampling_attacks_change_only_what_they_name() -> None:
         assert wanted is None or asked.params == wanted
 
 
-async def test_ends_are_known_however_an_engine_says_them() -> None:
-    class Attribute(ToyEngine):
-        eos_ids = frozenset({7})  # type: ignore[assignment]
-
-    assert await end_tokens(ToyEngine()) == {EOS}
-    assert await end_tokens(Attribute()) == {7}
-
-
 async def test_nobody_takes_over_what_another_model_streamed() -> None:
     """Else a liar streams anything, goes silent, and the next executor signs for it."""
     right = tuple(s.token for s in await collect(ToyEngine(1).generate(Job(PROMPT, 6, PARAMS, SEED))))
-    taken = await prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, right))
+    job = Job(PROMPT, 12, PARAMS, SEED, right)
+    taken = await prefix_steps(ToyEngine(1), job, rules_of(job))
     assert tuple(step.token for step in taken) == right
     other = (*right[:-1], ToyEngine(2).toy.logprobs([5]).argmin())
+    wrong = Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other))
     with pytest.raises(Unavailable) as caught:
-        await prefix_steps(ToyEngine(1), Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other)))
+        await prefix_steps(ToyEngine(1), wrong, rules_of(wrong))
     assert caught.value.field == "prefix"
