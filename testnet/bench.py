@@ -22,9 +22,11 @@ from p2p.client.ask import ask_over
 from p2p.client.events import Done, Token
 from p2p.client.question import Endpoint, Payer, Question
 from p2p.gossip.host import NetworkConfig, open_network
+from p2p.inference.stack.model import eos_ids, prepare_model
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
 from p2p.peer.config import DEFAULT_MODEL
+from p2p.text.model_files import read_model_text
 from p2p.verification.engine import Job
 from testnet.processes import stop
 from testnet.up import Running, bring_up
@@ -56,8 +58,8 @@ async def measure(tokens: AsyncIterator[object]) -> Timing:
 
 async def straight(client: VllmClient, number: int) -> Timing:
     """Ask vLLM itself. number: of the question; the seed of its tape."""
-    prompt = await client.tokenize_chat(PROMPT)
-    return await measure(client.generate(Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"))))
+    prompt = read_model_text(prepare_model()).prompt(one_message(PROMPT))
+    return await measure(client.generate(Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"), ends=eos_ids(prepare_model()))))
 
 
 async def validated(network: Running, inference_id: str) -> None:

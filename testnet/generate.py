@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +140,22 @@ def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
 
 
 def _spec(model_dir: Path | None) -> ModelSpec:
-    """What the genesis file says of the model in `model_dir`."""
-    files: dict[str, Any] = {}
-    weights = template = bytes(32)
-    if model_dir is not None:
-        from p2p.inference.stack.model import eos_ids, read_tokenizer, template_hash, vocabulary_size, weights_hash
+    """What the genesis file says of the model in `model_dir`; None: of the simulated one."""
+    if model_dir is None:
+        from testnet.simulated_engine import EOS
 
-        weights, template = weights_hash(model_dir), template_hash(model_dir)
-        tokenizer = sha256(read_tokenizer(model_dir)).digest()
-        files = {"vocabulary": vocabulary_size(model_dir), "tokenizer_hash": tokenizer, "eos_ids": eos_ids(model_dir)}
+        weights = template = bytes(32)
+        files: dict[str, Any] = {"eos_ids": (EOS,)}
+    else:
+        from p2p.inference.stack.model import weights_hash
+        from p2p.text.model_files import describe
+
+        facts = describe(model_dir)
+        weights, template = weights_hash(model_dir), facts.text.template_hash
+        files = {
+            "vocabulary": facts.vocabulary, "tokenizer_hash": facts.text.tokenizer_hash, "eos_ids": facts.eos_ids,
+            "template_tokens": facts.template_tokens, "tool_format": facts.tool_format,
+        }
     return ModelSpec(
         DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,
         kernel_distance_milli=KERNEL_DISTANCE_MILLI, **files,

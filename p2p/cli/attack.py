@@ -91,12 +91,14 @@ def _line(row: dict[str, str]) -> str:
 
 async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]:
     """Start the engines, ask the cheat, check with the honest one. Returns (what came of it, the stack's name)."""
+    from p2p.base.body import one_message
     from p2p.base.genesis import ModelSpec
     from p2p.base.sampling_params import make_params
     from p2p.inference.local_engine import open_engine
-    from p2p.inference.stack.model import prepare_model, template_hash, weights_hash
+    from p2p.inference.stack.model import prepare_model, weights_hash
     from p2p.lab.attacks import weights
     from p2p.lab.attacks.trial import attempt
+    from p2p.text.model_files import describe
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -107,7 +109,12 @@ async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]
     kind = "vllm" if url else options.engine
     model = options.model or prepare_model(say)
     params = make_params(temperature_milli=options.temperature, top_k=options.top_k, top_p_milli=options.top_p)
-    spec = ModelSpec(DEFAULT_MODEL, weights_hash(model), template_hash(model), "bfloat16", 0, 0, CONTEXT)
+    facts = describe(model)
+    spec = ModelSpec(
+        DEFAULT_MODEL, weights_hash(model), facts.text.template_hash, "bfloat16", 0, 0, CONTEXT, eos_ids=facts.eos_ids,
+        vocabulary=facts.vocabulary,
+    )
+    prompt = facts.text.prompt(one_message(options.prompt))
     async with AsyncExitStack() as opened:
         honest = await opened.enter_async_context(open_engine(kind, model, url, DEFAULT_MODEL, say))
         inner = honest
@@ -117,7 +124,7 @@ async def _run(options: argparse.Namespace, attack: Attack) -> tuple[Trial, str]
                 kind, folder, None, DEFAULT_MODEL, say, flags=attack.vllm_flags, options=attack.torch_options,
             ))
         engine = attack.wrap(inner.engine, honest.engine)
-        trial = await attempt(engine, honest.engine, spec, options.prompt, params, options.tokens, stack=honest.stack)
+        trial = await attempt(engine, honest.engine, spec, prompt, params, options.tokens, stack=honest.stack)
     return trial, honest.stack
 
 

@@ -114,7 +114,7 @@ async def _run_model(options: argparse.Namespace, genesis: Genesis | None, case:
     profile = _profile(options, model)
     ready = open_engine(
         options.engine, options.model, options.ml_node, model, lambda text: None, stack=options.stack,
-        tokenizer=options.tokenizer,
+        tokenizer=options.tokenizer, tool_format=_tool_format(genesis, model),
     )
     async with ready as opened:
         await _check(case, genesis, opened, profile, result)
@@ -123,7 +123,9 @@ async def _run_model(options: argparse.Namespace, genesis: Genesis | None, case:
 async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, profile: Profile, result: Result) -> None:
     """Stages 0 and 1 with the user's engine; what comes of it is put into `result`."""
     from p2p.client import inspection
-    from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
+    from p2p.grammar.request_sampling import request_sampling
+    from p2p.text.stop import wrong_end
+    from p2p.text.vocabulary import TextStream, text_hash
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
@@ -131,27 +133,36 @@ async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, prof
     engine, header = opened.engine, case.artifact.header
     noise = profile.noise(header.stack, opened.stack, context=header.context)
     equal = profile.equal(header.stack, opened.stack, context=header.context)
-    eos_ids = await opened.eos_ids()
-    prompt_tokens = await engine.tokenize_chat(case.prompt)
+    text = opened.text
+    if text is None:
+        raise ConfigError(
+            "no tokenizer.json here: give --tokenizer with the folder of the model's files", field="tokenizer"
+        )
+    spec = _spec(case, genesis, opened)
+    body, ends = case.body, spec.ends(opened.ends)
+    sampling = request_sampling(case.request.params, body, ends, text.tokenizer, spec.vocabulary, patient=True)
+    prompt_tokens = (*text.prompt(body), *body.begun_tokens)
     seed = tape.tape_seed(case.beacon, header.inference_id, case.request.client_nonce, case.request.params.seed)
     if genesis is not None and all(model.model != case.request.model for model in genesis.models):
         result.notes.append("the genesis file does not have this model: its hashes are the answer's own word")
-    wrong = inspection.exact_problem(case, _spec(case, genesis, opened), seed, eos_ids, prompt_tokens)
-    if opened.vocabulary is None:
-        what = "the text signed for was not compared with the tokens"
-        result.notes.append(f"no tokenizer.json here (give --tokenizer): {what}")
-    elif text_hash(opened.vocabulary.text(case.artifact.tokens)) != case.finish.text_hash:
+    wrong = inspection.exact_problem(case, spec, seed, ends, prompt_tokens, sampling=sampling)
+    tokens = case.artifact.tokens
+    if text_hash(text.vocabulary.text(tokens, body.begun_tokens)) != case.finish.text_hash:
         result.problems.append("the text signed for is not that of the committed tokens")
+    stopped = wrong_end(
+        text.vocabulary, body.begun_tokens, tokens, body.stop, case.finish.finish_reason, ends=sampling.ends
+    )
+    result.problems += [stopped] if stopped is not None else []
     # before the prefill, because an engine refuses ids that the model does not have
     if wrong is not None or not case.artifact.tokens:
         result.report = refused(wrong or "the answer is empty")
         return
     rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
-    result.rows = inspection.table(case.artifact, rows)
-    stream = TextStream(opened.vocabulary or Vocabulary(()))
+    result.rows = inspection.table(case.artifact, rows, sampling=sampling)
+    stream = TextStream(text.vocabulary, body.begun_tokens)
     result.texts = [stream.add(token) for token in case.artifact.tokens]
     ppm = genesis.checks.false_alarm_ppm if genesis else FALSE_ALARM_PPM
-    result.report = inspection.judged(case, rows, noise, ppm, equal=equal)
+    result.report = inspection.judged(case, rows, noise, ppm, equal=equal, sampling=sampling)
 
 
 # -- where things come from ---------------------------------------------------------------------------------------
@@ -181,17 +192,19 @@ def _proof(options: argparse.Namespace) -> AnswerProof | None:
 
 
 def _from_proof(proof: AnswerProof) -> Case:
+    from p2p.base.body import open_body
     from p2p.client.inspection import Case
     from p2p.verification.artifact import parse
 
     request, accepted = proof.signed_request.request, proof.accepted
     return Case(
-        request, proof.finish.record, accepted.beacon, proof.prompt, parse(proof.artifact), accepted.candidates,
+        request, proof.finish.record, accepted.beacon, open_body(proof.body, request.body_hash), parse(proof.artifact), accepted.candidates,
     )
 
 
 def _from_store(options: argparse.Namespace) -> Case:
     """From the user's own peer, whose chain has checked the signatures."""
+    from p2p.base.body import open_body
     from p2p.base.codec import unpack
     from p2p.base.types import FinishRecord, Request
     from p2p.client.inspection import Case
@@ -206,7 +219,7 @@ def _from_store(options: argparse.Namespace) -> Case:
     payload = unpack(Payload, bytes.fromhex(kept.payload))
     request, finish = unpack(Request, bytes.fromhex(kept.request)), unpack(FinishRecord, bytes.fromhex(kept.finish))
     drawn = tuple(map(bytes.fromhex, kept.candidates))
-    return Case(request, finish, bytes.fromhex(kept.beacon), payload.prompt, parse(payload.artifact), drawn)
+    return Case(request, finish, bytes.fromhex(kept.beacon), open_body(payload.body, request.body_hash), parse(payload.artifact), drawn)
 
 
 def _compared_with_chain(
@@ -246,6 +259,11 @@ def _or_none(ask: Ask, question: dict[str, Any]) -> dict[str, Any] | None:
         return dict(ask(question))
     except InvalidRequest:
         return None
+
+
+def _tool_format(genesis: Genesis | None, model: str) -> str:
+    """How the model writes calls of tools, by the genesis file: it decides what is text."""
+    return next((spec.tool_format for spec in genesis.models if spec.model == model), "") if genesis else ""
 
 
 def _spec(case: Case, genesis: Genesis | None, opened: LoadedEngine) -> ModelSpec:

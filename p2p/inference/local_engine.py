@@ -14,7 +14,8 @@ from p2p.base.types import StackClass
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
-from p2p.text.vocabulary import Vocabulary, parse_vocabulary
+from p2p.text.model_files import read_model_text
+from p2p.text.model_text import ModelText
 from p2p.verification.engine import Engine
 
 
@@ -25,7 +26,7 @@ class LoadedEngine:
     engine: Engine
     stack: str  # as artifacts name it
     weights_hash: bytes | None = None  # of the folder that runs here; None for an ML node by URL
-    vocabulary: Vocabulary | None = None  # None where no tokenizer.json was found
+    text: ModelText | None = None  # None where no tokenizer.json was found
     ends: frozenset[int] = frozenset()  # token ids that end an answer, by the model's folder; empty where there is none
 
 
@@ -33,24 +34,25 @@ class LoadedEngine:
 async def open_engine(
     kind: str, model: Path | None, url: str | None, name: str, progress: Callable[[str], None], *,
     flags: Sequence[str] = (), options: Mapping[str, Any] | None = None, stack: str = StackClass.CPU_BF16,
-    tokenizer: Path | None = None,
+    tokenizer: Path | None = None, tool_format: str = "",
 ) -> AsyncIterator[LoadedEngine]:
     """Open an engine for the block that follows.
 
     kind: "torch" or "vllm", for the folder `model`; with url, that running ML node is used instead. name: the
     served name. progress: gets lines for people. flags: of vLLM. options: of torch_engine. stack: the family of an
-    ML node or vLLM; torch knows its own. tokenizer: its file or folder, when it is not in `model`. Raises
-    ConfigError, Unavailable."""
-    from p2p.inference.stack.model import eos_ids, read_tokenizer, tokenizer_file, weights_hash
+    ML node or vLLM; torch knows its own. tokenizer: its file or folder, when it is not in `model`.
+    tool_format: of the registry. Raises ConfigError, Unavailable."""
+    from p2p.inference.stack.model import eos_ids, tokenizer_file, weights_hash
 
     file = tokenizer_file(tokenizer, model, name)
-    vocabulary = parse_vocabulary(read_tokenizer(file)) if file is not None else None
-    ends = frozenset(eos_ids(file if file.is_dir() else file.parent)) if file is not None else frozenset[int]()
+    folder = file if file is None or file.is_dir() else file.parent
+    text = read_model_text(folder, tool_format=tool_format) if folder is not None else None
+    ends = frozenset(eos_ids(folder)) if folder is not None else frozenset[int]()
     if url is not None:
         async with closing(VllmClient(url, name)) as client:
             if not await client.health():
                 raise Unavailable(f"no ML node answers at {url}: start it, or name another", field="ml_node")
-            yield LoadedEngine(client, await stack_name(client, stack), None, vocabulary, ends)
+            yield LoadedEngine(client, await stack_name(client, stack), None, text, ends)
         return
     if model is None or not (model / "config.json").exists():
         raise ConfigError(f"{model} is no model folder: config.json is missing there", field="model")
@@ -65,10 +67,10 @@ async def open_engine(
             ) as own:
                 async with closing(VllmClient(own, name)) as client:
                     yield LoadedEngine(
-                        client, await stack_name(client, stack), weights_hash(model), vocabulary, ends
+                        client, await stack_name(client, stack), weights_hash(model), text, ends
                     )
         return
     from p2p.inference.torch.engine import torch_engine
 
     async with torch_engine(model, progress=progress, **(options or {})) as engine:
-        yield LoadedEngine(engine, engine.stack, weights_hash(model), vocabulary, ends or engine.model.eos_ids)
+        yield LoadedEngine(engine, engine.stack, weights_hash(model), text, ends or engine.model.eos_ids)

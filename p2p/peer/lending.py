@@ -14,7 +14,7 @@ from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
-from p2p.peer.ml_node import load_text, run_ml_node
+from p2p.peer.ml_node import known_ends, load_text, run_ml_node
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
 from p2p.peer.validator import Validator
@@ -69,7 +69,7 @@ class Lending:
             raise ConfigError(
                 f"this peer has no tokenizer.json of {spec.model}; give its folder as `tokenizer`", field="tokenizer"
             )
-        ends = frozenset(spec.eos_ids or text.ends)
+        ends = frozenset(spec.eos_ids or known_ends(self.config))
         return Wanted(spec.model, spec.context_tokens, ends, spec.vocabulary, text)
 
     def lend(self, ready: ReadyEngine | None) -> None:

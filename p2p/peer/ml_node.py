@@ -22,7 +22,7 @@ from p2p.base.limits import ENGINE_RETEST_S, ENGINE_WATCH_S
 from p2p.base.types import StackClass
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.stack.kernels import stack_name
-from p2p.inference.stack.model import check_text, tokenizer_file
+from p2p.inference.stack.model import check_text, eos_ids, tokenizer_file
 from p2p.inference.vllm.engine import Look, VllmClient
 from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
@@ -51,6 +51,18 @@ async def load_text(config: NodeConfig, spec: ModelSpec | None) -> ModelText | N
     found = await trio.to_thread.run_sync(partial(read_model_text, folder, tool_format=tool_format))
     if spec is not None:
         check_text(found, spec)
+    return found
+
+
+def known_ends(config: NodeConfig) -> tuple[int, ...]:
+    """Token ids that end an answer, by the model's files on this machine, where the registry names none."""
+    place = tokenizer_file(config.tokenizer, config.model_path, config.model)
+    found = eos_ids(place if place.is_dir() else place.parent) if place is not None else ()
+    if not found:
+        raise ConfigError(
+            "neither the registry nor the model's generation_config.json names the tokens that end an answer",
+            field="eos_ids",
+        )
     return found
 
 

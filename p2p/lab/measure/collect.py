@@ -16,9 +16,9 @@ from pathlib import Path
 
 import trio
 
-from p2p.inference.stack.end_tokens import end_tokens
+from p2p.base.body import one_message
 from p2p.inference.stack.kernels import stack_name
-from p2p.inference.stack.model import MODEL_NAME
+from p2p.inference.stack.model import MODEL_NAME, eos_ids
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import vllm_server
 from p2p.lab import attacks
@@ -27,6 +27,7 @@ from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.measure import cost, exact
 from p2p.lab.measure.plan import RUNS, TORCH, VLLM, Run, prompts_of
 from p2p.lab.measure.store import Answer, Measured
+from p2p.text.model_files import read_model_text
 from p2p.verification.engine import Engine, Job, Row
 from p2p.verification.prompts import Prompt
 from p2p.verification.statistics import ROW_TOP
@@ -105,14 +106,15 @@ class Collector:
 
     async def _generate(self, run: Run, engine: Engine) -> None:
         prompts = list(prompts_of(run, self.prompts))
+        words, ends = read_model_text(self.model), eos_ids(self.model)
         found: list[Answer | None] = [None] * len(prompts)
         limit, started, done = trio.CapacityLimiter(run.batch), time.perf_counter(), 0
 
         async def one(at: int, prompt: Prompt) -> None:
             nonlocal done
             async with limit:
-                ids = await engine.tokenize_chat(prompt.text)
-                job = Job(ids, prompt.max_tokens, run.params, run.seed(prompt))
+                ids = words.prompt(one_message(prompt.text))
+                job = Job(ids, prompt.max_tokens, run.params, run.seed(prompt), ends=ends)
                 found[at] = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
             done += 1
             if done % PROGRESS == 0:
@@ -149,7 +151,7 @@ class Collector:
     async def _tables(self, honest: Mapping[str, Engine]) -> None:
         if VLLM not in honest or not self._missing_tables(VLLM):
             return
-        engine = honest[VLLM]
+        engine, words = honest[VLLM], read_model_text(self.model)
         self.say("stage 0: the exact attacks")
-        self.measured.note("tables", EXACT_TABLE, await exact.run(engine, self.prompts, await end_tokens(engine)))
-        self.measured.note("tables", COST_TABLE, await cost.run(engine, self.prompts, self.say))
+        self.measured.note("tables", EXACT_TABLE, await exact.run(engine, words, self.prompts, eos_ids(self.model)))
+        self.measured.note("tables", COST_TABLE, await cost.run(engine, words, self.prompts, self.say))
