@@ -26,6 +26,7 @@ from p2p.cli import (
     governance,
     lab_peer,
     local,
+    ml,
     prove,
     serve,
     simulate,
@@ -40,7 +41,7 @@ NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
     local, doctor, serve, lab_peer, ask, earnings, verify_inference, verify_header, prove, attack, calibrate, testnet,
-    account, governance, simulate,
+    account, governance, simulate, ml,
 )
 
 
