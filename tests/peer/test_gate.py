@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.limits import QUEUE_AGE_S

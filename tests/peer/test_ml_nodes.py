@@ -149,7 +149,7 @@ async def test_the_pause_before_a_restart_grows_and_the_peer_never_ends(
         await sleep(seconds)
 
     async with peer(tmp_path, quick, "a") as nodes:
-        monkeypatch.setattr(ml_nodes.trio, "sleep", note)
+        monkeypatch.setattr(trio, "sleep", note)
         while nodes.rows()[0]["starts"] < 7:
             await trio.lowlevel.checkpoint()
     assert pauses[:5] in ([0.01, 0.02, 0.04, 0.05, 0.05], [0.02, 0.04, 0.05, 0.05, 0.05])
