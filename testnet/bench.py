@@ -14,6 +14,7 @@ from pathlib import Path
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Key
 from p2p.base.types import Params
@@ -72,7 +73,7 @@ async def validated(network: Running, inference_id: str) -> None:
 
 async def run(network: Running, requests: int) -> None:
     to, payer = Endpoint(network.address(0), network.genesis), Payer(Key.load(network.client / "account.key"))
-    question = Question(DEFAULT_MODEL, PROMPT, PARAMS, TOKENS)
+    question = Question(DEFAULT_MODEL, one_message(PROMPT), PARAMS, TOKENS)
     client = VllmClient(next(iter(network.ml_nodes.values())), DEFAULT_MODEL)
     config = NetworkConfig(Key.generate(), to.network, (), (), expected_size=1, min_connections=0)
     async with closing(client), open_network(config, topic_handlers={}, stream_handlers={}) as net:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
@@ -77,7 +78,7 @@ class Trial:
                     for index in turn:
                         agent = 1 if index == 0 else 0
                         to = Endpoint(self.network.address(agent), genesis)
-                        question = Question(DEFAULT_MODEL, next(questions).text, Params(1000), TOKENS)
+                        question = Question(DEFAULT_MODEL, one_message(next(questions).text), Params(1000), TOKENS)
                         nursery.start_soon(self.ask, net, to, question, bytes.fromhex(self.network.node(index)))
                 self.look()
             with trio.move_on_after(SETTLE_S):

@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.types import ENDED, STANDS, Params
@@ -53,7 +54,7 @@ class Demo:
         """Ask one question over a libp2p stream. Returns (receipt, text of the answer)."""
         wanted = next((bytes.fromhex(k) for k, v in self.names.items() if "cheat" in v), None)
         to, payer = Endpoint(self.address, self.genesis), Payer(self.key)
-        question = Question(DEFAULT_MODEL, self.prompt, Params(DEMO_TEMPERATURE_MILLI), 64)
+        question = Question(DEFAULT_MODEL, one_message(self.prompt), Params(DEMO_TEMPERATURE_MILLI), 64)
         async with aclosing(ask(to, question, payer, Overrides(choose_executor=wanted))) as events:
             async for event in events:
                 match event:

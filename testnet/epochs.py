@@ -22,6 +22,7 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
@@ -97,7 +98,7 @@ class Show:
             for number, question in enumerate(questions):
                 to_the_cheat = number < TO_THE_CHEAT and not self.convicted
                 to = Endpoint(self.network.address(number % 2), genesis)
-                asked = Question(DEFAULT_MODEL, question.text, Params(1000), TOKENS)
+                asked = Question(DEFAULT_MODEL, one_message(question.text), Params(1000), TOKENS)
                 wanted = bytes.fromhex(self.network.node(CHEAT)) if to_the_cheat else None
                 with trio.move_on_after(ASK_TIMEOUT_S):
                     await self.ask(net, to, asked, wanted)

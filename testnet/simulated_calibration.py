@@ -22,7 +22,7 @@ from p2p.verification.calibration import Facts, fit
 from p2p.verification.engine import TokenStep
 from p2p.verification.profile import Noise, Profile, load
 from p2p.verification.statistics import answer_facts
-from testnet.simulated_engine import EOS, VOCAB, Toy, tokenizer_json
+from testnet.simulated_engine import EOS, TEMPLATE, VOCAB, Toy, tokenizer_json
 
 SEED, IID = b"\x07" * 32, InferenceId(b"\x09" * 32)
 SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048, vocabulary=VOCAB)
@@ -126,11 +126,13 @@ def calibrated() -> Noise:
 
 
 def write_files(directory: Path) -> dict[str, str]:
-    """Write the model's tokenizer.json and calibration. Returns the settings of a peer whose ML node it is."""
-    texts = {"profile": PROFILE.read_text(), "tokenizer": tokenizer_json()}
-    for name, text in texts.items():
-        write_file(directory / f"{name}.json", text.encode(), field="dir")
-    return {name: str(directory / f"{name}.json") for name in texts}
+    """Write the model's text files and calibration. Returns the settings of a peer whose ML node it is."""
+    folder, profile = directory / "toy", directory / "profile.json"
+    folder.mkdir(exist_ok=True)
+    write_file(profile, PROFILE.read_bytes(), field="dir")
+    write_file(folder / "tokenizer.json", tokenizer_json().encode(), field="dir")
+    write_file(folder / "chat_template.jinja", TEMPLATE.encode(), field="dir")
+    return {"profile": str(profile), "tokenizer": str(folder)}
 
 
 def main() -> int:

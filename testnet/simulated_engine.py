@@ -32,6 +32,7 @@ from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import tape
 
 VOCAB = 512
+TEMPLATE = "<1>{% for message in messages %}{{ message.content }}{% endfor %}"  # its chat template
 EOS = 2
 BYTE_BASE = 16
 BAD = (
@@ -68,8 +69,11 @@ def tokenizer_json() -> str:
         for token in range(VOCAB)
     }
     special = [{"id": token, "content": f"<{token}>", "special": True} for token in range(VOCAB) if not text_of(token)]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return json.dumps({
-        "model": {"type": "BPE", "vocab": words}, "decoder": {"type": "ByteLevel"}, "added_tokens": special,
+        "version": "1.0", "model": {"type": "BPE", "vocab": words, "merges": []},
+        "pre_tokenizer": byte_level, "decoder": byte_level, "added_tokens": [one | flags for one in special],
     })
 
 

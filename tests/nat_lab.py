@@ -20,6 +20,7 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.genesis import load_genesis
 from p2p.base.toml_file import dump_toml
 from p2p.client.ask import ask
@@ -193,7 +194,7 @@ class NatNet(Net):
 
 async def _ask(address: str, folder: Path, node: str) -> dict[str, Any]:
     to, payer = Endpoint(address, load_genesis(folder / "genesis.cbor")), Payer.load(folder)
-    question, found = Question(DEFAULT_MODEL, "hello", max_tokens=12), dict[str, Any]()
+    question, found = Question(DEFAULT_MODEL, one_message("hello"), max_tokens=12), dict[str, Any]()
     async with aclosing(ask(to, question, payer, Overrides(choose_executor=bytes.fromhex(node)))) as events:
         async for event in events:
             if isinstance(event, Accepted):

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
@@ -157,7 +158,7 @@ class Net:
         The client searches for a nonce that does, and asks again when the beacon has changed meanwhile.
         """
         to, payer = Endpoint(self.address(0), self.genesis), Payer.load(self.directory / "client")
-        wanted, question = bytes.fromhex(self.node(peer)), Question(DEFAULT_MODEL, "hello", max_tokens=max_tokens)
+        wanted, question = bytes.fromhex(self.node(peer)), Question(DEFAULT_MODEL, one_message("hello"), max_tokens=max_tokens)
 
         async def collect() -> list[Event]:
             events = []

@@ -36,6 +36,7 @@ BIAS_MILLI = 100_000  # largest bias, thousandths of a nat: as OpenAI's logit_bi
 
 Text = Annotated[str, Meta(max_length=MAX_BODY)]
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
+StopText = Annotated[str, Meta(min_length=1, max_length=MAX_STOP)]
 TokenId = Annotated[int, Meta(ge=0, lt=MAX_VOCABULARY)]
 
 
@@ -124,7 +125,7 @@ class Body(Message, frozen=True):
 
     prompt: Chat | TextPrompt | TokenPrompt
     # The answer ends with the token that completes the first of these; what is shown ends before it.
-    stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=MAX_STOP)], ...], Meta(max_length=MAX_STOPS)] = ()
+    stop: Annotated[tuple[StopText, ...], Meta(max_length=MAX_STOPS)] = ()
     # (token id, thousandths of a nat that are added to its log-probability), ids ascending.
     bias: Annotated[
         tuple[tuple[TokenId, Annotated[int, Meta(ge=-BIAS_MILLI, le=BIAS_MILLI)]], ...], Meta(max_length=MAX_BIASES),
@@ -156,8 +157,8 @@ def body_hash(raw: bytes) -> bytes:
 
 
 def open_body(raw: bytes, wanted: bytes) -> Body:
-    """The body in `raw`, if it is the one whose hash is `wanted`. Raises InvalidRequest(field='body' | 'body_hash' | the
-    part that is wrong)."""
+    """The body in `raw`, if it is the one whose hash is `wanted`. Raises InvalidRequest(field='body' | 'body_hash' |
+    the part that is wrong)."""
     if body_hash(raw) != wanted:
         raise InvalidRequest("the body is not the one whose hash was signed", field="body_hash")
     try:

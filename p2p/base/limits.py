@@ -311,6 +311,9 @@ TASK_CALM_S: Final = 120.0  # a task that ran so long begins with the first paus
 # -- waits for an engine
 FIRST_TOKEN_TIMEOUT_S: Final = 60.0
 TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
+WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
+# For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
+EXECUTOR_SILENT_S: Final = 1.2
 SCORE_TIMEOUT_S: Final = 120.0  # for the score of one answer
 ENGINE_START_TIMEOUT_S: Final = 420.0
 ENGINE_PAUSE_FIRST_S: Final = 2.0  # before an engine that ended is started again; then twice as long each time
@@ -394,6 +397,7 @@ assert MAX_GOSSIP < QUEUE_BYTES == BUDGETS["outgoing bytes"].peer
 assert VISIT_ANSWER_S < VISIT_START_S < FRAME_TIMEOUT_S
 assert CIRCUITS_TO_PEER_FROM_GROUP < CIRCUITS_TO_PEER < BUDGETS["connections"].group
 assert RESERVATION_LEAST_S < RESERVATION_S
+assert 3 * WORKING_EVERY_S < EXECUTOR_SILENT_S < TOKEN_TIMEOUT_S
 assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY
 assert ENGINE_WATCH_S < ENGINE_QUEUE_S < QUEUE_AGE_S < FIRST_TOKEN_TIMEOUT_S / 2

@@ -17,7 +17,8 @@ from p2p.chain.views.sprint import SprintView, sprint_view
 from p2p.ledger.conduct.stacks import stack_problem
 from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import escrow_of
-from p2p.ledger.participants.serving import serving_at
+from p2p.ledger.participants.serving import Draw as ExecutorDraw
+from p2p.ledger.participants.serving import draw_for, serving_at
 from p2p.ledger.rules import parameters
 from p2p.ledger.rules.models import model_spec, spec_at
 from p2p.wire.answers.network import OpenDispute
@@ -99,6 +100,11 @@ class Reader:
     def serving_at(self, model: str, height: int) -> WeightedDraw:
         """Whom a draw at `height` is made from."""
         return serving_at(self._state.view(), model, height)
+
+    def draw_for(self, signed: SignedRequest) -> ExecutorDraw | None:
+        """By what the executors of a request are drawn; None where this peer does not have its height. Raises
+        InvalidRequest(field='session_height')."""
+        return draw_for(self._state.view(), signed)
 
     def beacon_at(self, height: int) -> bytes | None:
         return self._state.view().beacon(height)

@@ -27,6 +27,7 @@ from p2p.cli import (
     lab_peer,
     local,
     ml,
+    model,
     prove,
     serve,
     simulate,
@@ -41,7 +42,7 @@ NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
     local, doctor, serve, lab_peer, ask, earnings, verify_inference, verify_header, prove, attack, calibrate, testnet,
-    account, governance, simulate, ml,
+    account, governance, model, simulate, ml,
 )
 
 

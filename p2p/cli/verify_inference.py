@@ -123,10 +123,10 @@ async def _run_model(options: argparse.Namespace, genesis: Genesis | None, case:
 async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, profile: Profile, result: Result) -> None:
     """Stages 0 and 1 with the user's engine; what comes of it is put into `result`."""
     from p2p.client import inspection
+    from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
     from p2p.verification.statistics import ROW_TOP
-    from p2p.verification.text import TextStream, Vocabulary, text_hash
 
     engine, header = opened.engine, case.artifact.header
     noise = profile.noise(header.stack, opened.stack, context=header.context)

@@ -17,11 +17,11 @@ from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import FinishReason, FinishRecord, SignedRequest
 from p2p.base.weighted_draw import draw_executors
 from p2p.client.draw_check import DrawCheck, Known
+from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import Artifact
 from p2p.verification.streamed import wrong_handover
 from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Done
 
 

@@ -15,8 +15,8 @@ from p2p.inference.stack.end_tokens import end_tokens
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
+from p2p.text.vocabulary import Vocabulary, parse_vocabulary
 from p2p.verification.engine import Engine
-from p2p.verification.text import Vocabulary, parse_vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, verify
-from p2p.base.limits import MAX_CANDIDATES
 from p2p.base.types import (
     AGENT_CAUSED,
     BusyRecord,
@@ -28,7 +27,6 @@ from p2p.base.types import (
     StartRecord,
     Status,
 )
-from p2p.base.weighted_draw import draw_executors
 from p2p.ledger.apply_operation import apply_op
 from p2p.ledger.conduct.executor_conduct import count_finish
 from p2p.ledger.conduct.stacks import bind_stack
@@ -38,7 +36,7 @@ from p2p.ledger.money.accounts import count_spending
 from p2p.ledger.money.epoch_accounts import NOBODY
 from p2p.ledger.money.price import price_of
 from p2p.ledger.money.requests import check_request, escrow_of
-from p2p.ledger.participants.serving import DRAW_WINDOW, serving_at
+from p2p.ledger.participants.serving import DRAW_WINDOW, draw_for
 from p2p.ledger.participants.sprint import apply_sprint_commit, apply_sprint_open
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
@@ -77,12 +75,11 @@ def _start(ctx: Context, sender: bytes, record: Record) -> None:
     if agent is not None and agent.suspended_until:
         until = f"until height {agent.suspended_until}"
         raise InvalidRequest(f"this agent is suspended and starts nothing {until}", field="agent")
-    beacon = ctx.view.beacon(drawn_at)
-    if beacon is None:
+    draw = draw_for(ctx.view, signed)
+    if draw is None:
         raise RemoteProtocolError("the state has no beacon of that height", field="draw_height")
     spec = check_request(ctx, signed, drawn_at=drawn_at)
-    serving = serving_at(ctx.view, request.model, drawn_at)
-    candidates = draw_executors(beacon, inference_id, serving, sender, MAX_CANDIDATES)
+    beacon, candidates = draw.beacon, draw.executors(signed, sender)
     price_micro = price_of(ctx.view, spec)  # the price of this inference from now on
     escrow = escrow_of(request, price_micro)
     _hold_escrow(ctx, request, escrow)

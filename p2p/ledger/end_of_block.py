@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from p2p.base.limits import SESSION_HEIGHTS
 from p2p.base.resumable import Resumable, run_to_end
 from p2p.base.types import Status
 from p2p.ledger import governance
@@ -26,7 +27,7 @@ from p2p.ledger.rules.context import Context
 from p2p.ledger.state import keys
 from p2p.ledger.state.inference_entry import InferenceEntry
 
-BEACONS_KEPT = 256  # heights; a draw names one of at most DRAW_WINDOW heights ago
+BEACONS_KEPT = SESSION_HEIGHTS + 256  # heights; a session names one of so long before its draw, plus DRAW_WINDOW
 _TAGGED: Final[Mapping[bytes, Callable[[Context, bytes], None]]] = MappingProxyType({  # tag of a due id -> its action
     keys.DUE_WITHDRAWAL: collateral.pay_back, keys.DUE_LEAVE: registry.leave, keys.DUE_PROPOSAL: governance.close,
 })

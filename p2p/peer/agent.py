@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p.base.body import open_body
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
-from p2p.base.limits import BEACON_MAX_AGE, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, MAX_CANDIDATES, TOKEN_TIMEOUT_S
+from p2p.base.limits import BEACON_MAX_AGE, EXECUTOR_SILENT_S, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, TOKEN_TIMEOUT_S
+from p2p.base.token_ids import pack_ids
 from p2p.base.types import (
     VERSION,
     FinishReason,
@@ -29,14 +31,13 @@ from p2p.base.types import (
     StartRecord,
     Streamed,
 )
-from p2p.base.weighted_draw import draw_executors
-from p2p.peer.beginning import check_prompt
+from p2p.machine.deadlines import own_time, strain
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
+from p2p.text.vocabulary import text_hash
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import (
     Accepted,
     Ask,
@@ -48,6 +49,7 @@ from p2p.wire.frames import (
     Stop,
     Tokens,
     Trying,
+    Working,
     check_text,
     pack_frame,
     raise_failure,
@@ -111,7 +113,7 @@ class Agent:
         signed = ask.signed_request
         request = signed.request
         height = self.chain.height()
-        check_prompt(ask.prompt, request.prompt_hash)
+        open_body(ask.body, request.body_hash)
         if not request.may_be_started_by(self.key.public):
             raise InvalidRequest("the request names another agent; ask that, or sign one for this peer", field="agent")
         if not self.chain.reader.is_registered(self.key.public):
@@ -124,13 +126,12 @@ class Agent:
                 f"sign the newest height, at most {BEACON_MAX_AGE} behind", field="draw_height",
             )
         self.chain.reservations.check_new(signed)
-        beacon = self.chain.reader.beacon_at(request.draw_height)
-        if beacon is None:
+        draw = self.chain.reader.draw_for(signed)
+        if draw is None:
             raise Unavailable(
                 "this peer has no beacon of that height yet; it is still joining; ask another", field="draw_height"
             )
-        serving = self.chain.reader.serving_at(request.model, request.draw_height)
-        drawn = draw_executors(beacon, signed.inference_id, serving, self.key.public, MAX_CANDIDATES)
+        drawn = draw.executors(signed, self.key.public)
         if not drawn:
             raise Unavailable(f"no other peer serves {request.model}", field="model")
         most = request.prompt_tokens_max + request.max_tokens
@@ -139,7 +140,7 @@ class Agent:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(client), usage, room)
-            await session.reader.show(Accepted(signed.inference_id, self.key.public, beacon, drawn))
+            await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
     async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
@@ -169,8 +170,8 @@ class Agent:
         done = False
         try:
             forward = Forward(
-                VERSION, session.ask.signed_request, session.ask.prompt, self.key.public, tuple(session.tokens),
-                tuple(session.taken_over),
+                VERSION, session.ask.signed_request, session.ask.body, self.key.public, pack_ids(session.tokens),
+                tuple(session.taken_over), session.ask.rows,
             )
             try:
                 await stream.send(pack_frame(forward))
@@ -189,14 +190,16 @@ class Agent:
     ) -> Done | Declined:
         """Pass frames to the client until the executor ends. signed: receives the executor's signature for each frame
         of tokens."""
-        timeout_s, most = self.first_token_timeout_s, session.ask.signed_request.request.max_tokens
-        stopping = False
+        silent_s, most = EXECUTOR_SILENT_S * strain(), session.ask.signed_request.request.max_tokens
+        stopping, until = False, own_time() + self.first_token_timeout_s
         while True:
             try:
                 if session.reader.gone and session.tokens and not stopping:
                     stopping, most = True, min(most, len(session.tokens) + MAX_AFTER_STOP)
                     await stream.send(pack_frame(Stop(session.ask.signed_request.inference_id)))
-                frame = await receive_frame(stream, Tokens, Done, Declined, Failure, timeout_s=timeout_s)
+                wait_s = max(0.0, min(silent_s, until - own_time()))
+                frame = await receive_frame(stream, Tokens, Working, Done, Declined, Failure, timeout_s=wait_s)
+                silent_s = EXECUTOR_SILENT_S * strain()
                 if isinstance(frame, Tokens):
                     signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
@@ -206,13 +209,16 @@ class Agent:
                     return self._check_busy(session, node, frame)
                 elif isinstance(frame, Failure):
                     raise_failure(frame)
+                elif isinstance(frame, Working):
+                    silent_s = max(silent_s, frame.silence_ms / 1000)
                 else:
                     raise RemoteProtocolError(f"an executor does not send {type(frame).__name__}", field="frame")
             except FolkmootError as error:
                 if isinstance(error, InvalidRequest):
                     session.refusal = error  # likely true, but only one executor says so: ask the others too
                 return Declined(node, f"{error.code}: {error.message}"[:MAX_REASON], None)
-            timeout_s = self.token_timeout_s
+            if isinstance(frame, Tokens):
+                until = own_time() + self.token_timeout_s
             await session.reader.show(frame)
 
     def _extend(self, session: _Session, node: bytes, frame: Tokens, most: int) -> SignedStreamed:
@@ -289,5 +295,5 @@ class Agent:
     async def _keep(self, session: _Session, done: Done) -> None:
         """The payload, for committees that the executor does not answer, and for `folkmoot verify` by this peer's
         owner."""
-        payload = encode(Payload(session.ask.prompt, done.artifact))
+        payload = encode(Payload(session.ask.body, done.artifact))
         await trio.to_thread.run_sync(self.chain.payloads.put, bytes(done.finish.record.inference_id), payload)

@@ -20,6 +20,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_HELD_TOKENS
+from p2p.base.token_ids import unpack_ids
 from p2p.base.types import (
     AGENT_CAUSED,
     BusyRecord,
@@ -34,16 +35,19 @@ from p2p.machine.load import Load
 from p2p.peer.admission import Admission, Admitted, NotAdmitted, Once
 from p2p.peer.agent_credit import Work
 from p2p.peer.beginning import wrong_beginning
-from p2p.peer.forward_checks import Drawn, check_forward
+from p2p.peer.forward_checks import Checked, check_forward
 from p2p.peer.job import Assignment, make_job, prefix_steps
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.showing import Showing
 from p2p.peer.stoppable import until_stop
+from p2p.peer.telling import Telling
+from p2p.text.stop import StopFinder
+from p2p.text.vocabulary import TextStream, text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import check
 from p2p.verification.artifact import Artifact
 from p2p.verification.engine import Engine, Job, TokenStep
-from p2p.verification.text import text_hash
+from p2p.verification.sampling import Sampling
 from p2p.wire.frames import Declined, Done, Forward, Payload, pack_frame
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ if TYPE_CHECKING:
 
 MAX_REASON = 300  # characters of a sentence that is signed or sent
 # fields of errors that the client or an earlier executor caused
-OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix")
+OTHERS_FAULT = ("prompt_tokens_max", "max_tokens", "prefix", "grammar", "messages", "prompt")
 
 
 class PayloadStore(Protocol):
@@ -67,12 +71,13 @@ class PayloadStore(Protocol):
 class _Turn:
     """One request while this peer answers it."""
 
-    stream: Stream
+    telling: Telling
     assignment: Assignment
     ready: ReadyEngine
     engine: Engine  # that of `ready`, or a faulty one where a fault is planted
     admitted: Admitted
     work: Work  # what is remembered of it, for or against its agent
+    rows: bool  # the client wants to see log-probabilities
 
     def agent_left(self) -> None:
         """The agent is why there are no more tokens."""
@@ -103,29 +108,36 @@ class Executor:
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
         Failure."""
-        beacon, drawn = self._check(stream.peer, forward)
+        checked = self._check(stream.peer, forward)
+        telling = Telling(stream)
         try:
-            if await self.admission.wait_for_start(forward):
-                beacon, drawn = self._check(stream.peer, forward)
-            with self.admission.hold(forward) as admitted:
-                await self._serve(stream, forward, (beacon, drawn), admitted)
+            await telling.at_work(partial(self._admit, telling, forward, checked))
         except NotAdmitted as refusal:
             await self._decline(stream, forward, refusal.reason)
 
-    async def _serve(self, stream: Stream, forward: Forward, draw: Drawn, admitted: Admitted) -> None:
+    async def _admit(self, telling: Telling, forward: Forward, checked: Checked) -> None:
+        """Find a place, and answer there. Raises NotAdmitted, FolkmootError."""
+        if await self.admission.wait_for_start(forward):
+            checked = self._check(telling.stream.peer, forward)
+        with self.admission.hold(forward) as admitted:
+            await self._serve(telling, forward, checked, admitted)
+
+    async def _serve(self, telling: Telling, forward: Forward, checked: Checked, admitted: Admitted) -> None:
         """With a place held. Raises NotAdmitted, FolkmootError."""
-        signed, (beacon, drawn) = forward.signed_request, draw
+        signed, (beacon, drawn, body) = forward.signed_request, checked
         spec = self.chain.reader.model(signed.request.model, signed.request.draw_height)
         assert spec is not None  # _check refused unknown models
         ready = await self.admission.engine_for(forward, spec, self.ready)
-        if wrong := wrong_beginning(forward, spec, spec.ends(ready.eos_ids), drawn, self.key.public):
+        ends = spec.ends(ready.eos_ids)
+        if wrong := wrong_beginning(forward, body.begun_tokens, spec, ends, drawn, self.key.public):
             self._busy_on_chain(admitted.room, forward, wrong)  # the agent may keep it to itself
             raise NotAdmitted(AGENT_CAUSED + wrong)
-        stream.paid()  # from here on the agent's quota counts tokens, no more the network the CPU time
+        telling.stream.paid()  # from here on the agent's quota counts tokens, no more the network the CPU time
         work = self.admission.credit.note(forward.agent, signed, self.chain.height())
-        assignment = Assignment(signed, forward.prompt, spec, beacon, drawn, tuple(forward.prefix), forward.taken)
+        assignment = Assignment(signed, body, spec, beacon, drawn, unpack_ids(forward.prefix), forward.taken)
+        engine = self.engine_for(signed, ready.engine)
         try:
-            await self._run(_Turn(stream, assignment, ready, self.engine_for(signed, ready.engine), admitted, work))
+            await self._run(_Turn(telling, assignment, ready, engine, admitted, work, forward.rows))
         except trio.Cancelled:  # with the connection: this peer cannot tell it from an agent that left
             work.left = True
             raise
@@ -136,10 +148,10 @@ class Executor:
                 self._busy_on_chain(admitted.room, forward, error.message)
             raise
 
-    def _check(self, sender: str, forward: Forward) -> Drawn:
-        """(beacon, drawn executors). Raises FolkmootError for a request that this peer must not answer, or already did:
+    def _check(self, sender: str, forward: Forward) -> Checked:
+        """Raises FolkmootError for a request that this peer must not answer, or already did:
         only one payload of a request is kept, so a second answer would be called a lie."""
-        drawn = check_forward(self.chain, self.key.public, sender, forward)
+        checked = check_forward(self.chain, self.key.public, sender, forward)
         inference_id = forward.signed_request.inference_id
         if self.admission.credit.was_begun(forward.agent, inference_id):
             raise RemoteProtocolError(
@@ -147,7 +159,7 @@ class Executor:
             )
         if self.admission.is_running(inference_id) or self.payloads.read(inference_id) is not None:
             raise RemoteProtocolError("this peer answers this request already, or did", field="inference_id", penalty=0)
-        return drawn
+        return checked
 
     async def _decline(self, stream: Stream, forward: Forward, reason: str) -> None:
         await stream.send(pack_frame(Declined(self.key.public, reason, self._signed_busy(forward, reason))))
@@ -165,14 +177,18 @@ class Executor:
         """From the prompt to Done. Tokens count against the agent's quota as they come, so an agent that breaks off has
         used them."""
         assignment, usage, signed = turn.assignment, turn.admitted.usage, turn.assignment.signed
-        vocabulary = turn.ready.vocabulary
-        assert vocabulary is not None  # Admission.engine_for refused it
-        job = await make_job(turn.engine, assignment)
-        usage.used = len(job.prompt_tokens) + len(job.prefix)
-        steps = await prefix_steps(turn.engine, job)
-        showing = Showing(turn.stream, self.key, signed, vocabulary, job.prefix)
+        job, sampling = await trio.to_thread.run_sync(make_job, turn.ready, assignment)
+        usage.used = len(job.prompt_tokens) + len(job.begun) + len(job.prefix)
+        steps = await prefix_steps(turn.engine, job, sampling)
+        vocabulary = turn.ready.words().vocabulary
+        before = (*job.begun, *job.prefix)
+        showing = Showing(
+            turn.telling, self.key, signed, TextStream(vocabulary, before), job.prefix, rows=turn.rows
+        )
+        stop = StopFinder(assignment.body.stop)
+        stop.feed(vocabulary.text(before))
 
-        async def take(step: TokenStep) -> None:
+        async def take(step: TokenStep) -> bool:
             if not 0 <= step.token < assignment.spec.vocabulary:
                 raise Unavailable(
                     f"the ML node names token {step.token}; {assignment.spec.model} has {assignment.spec.vocabulary}",
@@ -184,13 +200,16 @@ class Executor:
                 raise RemoteProtocolError(late, field="deadline_height", penalty=0)
             steps.append(replace(step, text=showing.text_of(step.token)))
             usage.used += 1
+            stop.feed(steps[-1].text)
             await self._show(showing, steps[-1])
             if len(steps) % MAX_HELD_TOKENS == 0:
                 await self.load.give_way()
+            return stop.found is not None
 
         try:
             stopped = await until_stop(
-                turn.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late, turn.agent_left
+                turn.telling.stream, signed.inference_id, turn.engine.generate(job), take, showing.flush_late,
+                turn.agent_left,
             )
         except FolkmootError:
             # the next executor continues from all tokens there were, if the agent is still there
@@ -201,51 +220,56 @@ class Executor:
         if len(steps) == len(job.prefix):
             turn.agent_left()
             raise RemoteProtocolError("stopped before there was a token to sign for", field="stop")
-        finish, raw = await self._claim(
-            assignment, turn.ready, job, steps, stopped=stopped, plant=turn.engine is not turn.ready.engine
-        )
+        claimed = partial(self._claim, assignment, turn.ready, job, sampling, steps)
+        plant = turn.engine is not turn.ready.engine
+        finish, raw = await claimed(stopped=stopped, at_stop=stop.found is not None, plant=plant)
         turn.admitted.room.put(RecordKind.FINISH, finish)
-        await turn.stream.send(pack_frame(Done(finish, raw)))
+        cached = steps[len(job.prefix)].cached
+        await turn.telling.send(Done(finish, raw, cached))
 
     async def answer(self, assignment: Assignment) -> SignedFinish:
         """Make and keep an answer that no client waits for: it is neither streamed nor put on chain here. Raises
         Unavailable without a ready engine, or if that gives no tokens."""
         ready = self.ready
-        if ready is None or ready.tokenizer is None:
+        if ready is None or ready.text is None:
             raise Unavailable("the ML node is not ready, or its tokenizer.json is not on this machine", field="ml_node")
         engine = self.engine_for(assignment.signed, ready.engine)
-        job = await make_job(engine, assignment)
+        job, sampling = await trio.to_thread.run_sync(make_job, ready, assignment)
         steps = [step async for step in engine.generate(job)]
         if not steps:
             raise Unavailable("the ML node gives no tokens", field="ml_node")
-        return (await self._claim(assignment, ready, job, steps, plant=engine is not ready.engine))[0]
+        return (await self._claim(assignment, ready, job, sampling, steps, plant=engine is not ready.engine))[0]
 
     async def _claim(
-        self, assignment: Assignment, ready: ReadyEngine, job: Job, steps: list[TokenStep], *, stopped: bool = False,
-        plant: bool = False,
+        self, assignment: Assignment, ready: ReadyEngine, job: Job, sampling: Sampling, steps: list[TokenStep], *,
+        stopped: bool = False, at_stop: bool = False, plant: bool = False,
     ) -> tuple[SignedFinish, bytes]:
         """(signed finish, artifact) of what was generated; the payload is on disk when this returns. stopped: the agent
-        asked for no more tokens. plant: a fault is intended, so the answer is not checked."""
+        asked for no more tokens. at_stop: the text has a stop string. plant: a fault is intended, so the answer is not
+        checked."""
         request, inference_id, spec = assignment.signed.request, assignment.signed.inference_id, assignment.spec
-        assert ready.vocabulary is not None  # both callers looked
         reason = FinishReason.STOPPED if stopped and len(steps) < request.max_tokens else FinishReason.LENGTH
-        if steps and steps[-1].token in spec.ends(ready.eos_ids):
+        if steps and steps[-1].token in sampling.ends:
             reason = FinishReason.STOP
+        elif at_stop:
+            reason = FinishReason.STOP_STRING
+        prompt = (*job.prompt_tokens, *job.begun)
         header = artifacts.header_for(
-            request, inference_id, spec, job.seed, job.prompt_tokens, reason, stack=ready.stack, taken=assignment.taken
+            request, inference_id, spec, job.seed, prompt, reason, stack=ready.stack, taken=assignment.taken
         )
         artifact = artifacts.build(header, steps)
+        text = ready.words().vocabulary.text(artifact.tokens, job.begun)
         record = FinishRecord(
-            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(job.prompt_tokens),
-            len(steps), reason, str(ready.stack), text_hash(ready.vocabulary.text(artifact.tokens)), len(job.prefix),
+            inference_id, self.key.public, artifact.root(), artifact.output_hash(), len(prompt), len(steps), reason,
+            str(ready.stack), text_hash(text), len(job.prefix),
         )
         if not plant:
-            await self._check_own(artifact, record, assignment, ready)
+            await self._check_own(artifact, record, assignment, sampling, ready)
         finish = SignedFinish(record, self.key.sign(Domain.FINISH, request.network, encode(record)))
         raw = artifact.to_bytes()
         # durable before it is claimed: a validator must be able to fetch what the root names
         await trio.to_thread.run_sync(
-            self.payloads.put, bytes(inference_id), encode(Payload(assignment.prompt, raw))
+            self.payloads.put, bytes(inference_id), encode(Payload(encode(assignment.body), raw))
         )
         return finish, raw
 
@@ -256,13 +280,13 @@ class Executor:
         await showing.send(step, late=self.load.is_late)
 
     async def _check_own(
-        self, artifact: Artifact, record: FinishRecord, assignment: Assignment, ready: ReadyEngine
+        self, artifact: Artifact, record: FinishRecord, assignment: Assignment, sampling: Sampling, ready: ReadyEngine
     ) -> None:
         """Raises Unavailable for an answer that stage 0 refutes, whatever the ML node did: it is not signed."""
         request, spec = assignment.signed.request, assignment.spec
         exact = partial(
             check.check_exact, artifact, request, record, spec, artifact.header.seed, ready.eos_ids,
-            drawn=assignment.drawn
+            drawn=assignment.drawn, sampling=sampling
         )
         wrong = await trio.to_thread.run_sync(exact)
         if wrong is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode, load
 from p2p.base.errors import FolkmootError, InvalidRequest, StorageError
 from p2p.base.keys import Key
@@ -134,7 +135,8 @@ class FaultInjector:
         question = random.choice(prompts.load())
         to = Endpoint(f"/p2p/{random.choice(peers)}", self.chain.genesis)
         most_micro = PRICE_FACTOR * (self.chain.reader.price_micro(self.model) or 1)
-        asked = Question(self.model, question.text, Params(TEMPERATURE_MILLI), question.max_tokens, most_micro)
+        body = one_message(question.text)
+        asked = Question(self.model, body, Params(TEMPERATURE_MILLI), question.max_tokens, most_micro)
         ours = Overrides(choose_executor=self.key.public, ground=self._ground())
         try:
             async with aclosing(ask_over(network, to, asked, Payer(self.owner), ours)) as events:

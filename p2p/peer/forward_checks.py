@@ -6,24 +6,28 @@ or where its client asked another agent as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from p2p.base.body import Body, open_body
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.keys import peer_id
-from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES
-from p2p.base.weighted_draw import draw_executors
-from p2p.peer.beginning import check_prompt
+from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.wire.frames import Forward
 
-# the draw's beacon, and the nodes it drew, in the order in which they are asked
-Drawn = tuple[bytes, tuple[bytes, ...]]
+
+class Checked(NamedTuple):
+    """A Forward that was checked."""
+
+    beacon: bytes  # of the draw
+    drawn: tuple[bytes, ...]  # the nodes it drew, in the order in which they are asked
+    body: Body
 
 
-def check_forward(chain: Chain, node: bytes, sender: str, forward: Forward) -> Drawn:
-    """The draw by which `node` is to answer. sender: peer id at the other end of the stream. Raises
+def check_forward(chain: Chain, node: bytes, sender: str, forward: Forward) -> Checked:
+    """The draw by which `node` is to answer, and what. sender: peer id at the other end of the stream. Raises
     RemoteProtocolError, InvalidRequest and Unavailable that name the field."""
     signed = forward.signed_request
     if peer_id(forward.agent) != sender:
@@ -35,15 +39,15 @@ def check_forward(chain: Chain, node: bytes, sender: str, forward: Forward) -> D
         )
     if not signed.request.may_be_started_by(forward.agent):
         raise RemoteProtocolError("the client asked another agent", field="agent")
-    drawn = _draw(chain, forward)
+    beacon, drawn = _draw(chain, forward)
     chain.reservations.check_forwarded(signed)
-    check_prompt(forward.prompt, signed.request.prompt_hash)
-    if node not in drawn[1]:
+    body = open_body(forward.body, signed.request.body_hash)
+    if node not in drawn:
         raise RemoteProtocolError("this peer was not drawn for this request", field="executor")
-    return drawn
+    return Checked(beacon, drawn, body)
 
 
-def _draw(chain: Chain, forward: Forward) -> Drawn:
+def _draw(chain: Chain, forward: Forward) -> tuple[bytes, tuple[bytes, ...]]:
     """A draw on chain holds until the deadline, so that the next executor can take over however long the one before was
     silent. A draw that is not on chain yet must be young enough for its Start to come in time."""
     signed, height = forward.signed_request, forward.signed_request.request.draw_height
@@ -52,12 +56,11 @@ def _draw(chain: Chain, forward: Forward) -> Drawn:
         if known.agent != forward.agent:
             raise RemoteProtocolError("another agent started this request on chain", field="agent", penalty=0)
         return known.beacon, known.candidates
-    beacon = chain.reader.beacon_at(height)
-    if beacon is None:  # an honest agent may be a few blocks ahead
+    draw = chain.reader.draw_for(signed)
+    if draw is None:  # an honest agent may be a few blocks ahead
         raise Unavailable(f"this peer does not have height {height} yet; try again", field="draw_height")
     if height + BEACON_MAX_AGE + HEIGHTS_APART < chain.height():
         raise RemoteProtocolError(
             "the draw's beacon is too old; the client must sign a newer height", field="draw_height", penalty=0
         )
-    serving = chain.reader.serving_at(signed.request.model, height)
-    return beacon, draw_executors(beacon, signed.inference_id, serving, forward.agent, MAX_CANDIDATES)
+    return draw.beacon, draw.executors(signed, forward.agent)

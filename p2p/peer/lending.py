@@ -14,10 +14,11 @@ from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
-from p2p.peer.ml_node import load_tokenizer, run_ml_node
-from p2p.peer.ready_engine import ReadyEngine, Tokenizer
+from p2p.peer.ml_node import load_text, run_ml_node
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
 from p2p.peer.validator import Validator
+from p2p.text.model_text import ModelText
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -49,23 +50,27 @@ class Lending:
         fit the registry."""
         if not self.wanted:
             return
-        tokenizer = await load_tokenizer(self.config, self.chain.reader.model(self.config.model))
-        await run_ml_node(self.config, self.roles, lambda: self._model(tokenizer), self.lend, self.say, tokenizer)
+        text = await load_text(self.config, self.chain.reader.model(self.config.model))
+        await run_ml_node(self.config, self.roles, lambda: self._model(text), self.lend, self.say, text)
 
     def unfit(self, error: BaseException) -> bool:
         """Whether an error ends the peer: a wrong setting does until the ML node was ready once, so that the operator
         sees it at once. Later no error of the ML node does."""
         return isinstance(error, ConfigError) and not self.served
 
-    def _model(self, tokenizer: Tokenizer | None) -> Wanted:
+    def _model(self, text: ModelText | None) -> Wanted:
         """What the registry says of the model now. Raises Unavailable if it has none of that name."""
         spec = self.chain.reader.model(self.config.model)
         if spec is None:
             raise Unavailable(
                 f"the chain here has no model {self.config.model!r}; this peer may still be catching up", field="model"
             )
-        text = tokenizer.vocabulary.text if tokenizer else None
-        return Wanted(spec.model, spec.context_tokens, spec.vocabulary, text)
+        if text is None:
+            raise ConfigError(
+                f"this peer has no tokenizer.json of {spec.model}; give its folder as `tokenizer`", field="tokenizer"
+            )
+        ends = frozenset(spec.eos_ids or text.ends)
+        return Wanted(spec.model, spec.context_tokens, ends, spec.vocabulary, text)
 
     def lend(self, ready: ReadyEngine | None) -> None:
         """None: it is taken back."""

@@ -9,7 +9,6 @@ Three kinds: a vLLM that this process starts and supervises, a running one by UR
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -22,14 +21,14 @@ from p2p.base.limits import ENGINE_RETEST_S, ENGINE_WATCH_S
 from p2p.base.types import StackClass
 from p2p.inference.selftest import Wanted, self_test
 from p2p.inference.stack.kernels import stack_name
-from p2p.inference.stack.model import check_tokenizer, read_tokenizer, tokenizer_file
+from p2p.inference.stack.model import check_text, tokenizer_file
 from p2p.inference.vllm.engine import Look, VllmClient
 from p2p.inference.vllm.server import closing, quiet, read_key, vllm_server
 from p2p.peer.config import NodeConfig
-from p2p.peer.ready_engine import ReadyEngine, Tokenizer
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
+from p2p.text.model_text import ModelText, read_model_text
 from p2p.verification.engine import Engine
-from p2p.verification.text import parse_vocabulary
 
 # unanswered looks in a row until a server that still listens is taken back: one may fall into a long prefill
 MISSES = 3
@@ -40,22 +39,21 @@ Progress = Callable[[str], None]
 Watch = Callable[[VllmClient], Awaitable[None]]  # returns when the server is to be taken back
 
 
-async def load_tokenizer(config: NodeConfig, spec: ModelSpec | None) -> Tokenizer | None:
-    """The tokenizer.json on this machine, or None. Raises ConfigError if it is not the registry's: every peer must make
-    the same text of the same tokens."""
-    file = tokenizer_file(config.tokenizer, config.model_path, config.model)
-    if file is None:
+async def load_text(config: NodeConfig, spec: ModelSpec | None) -> ModelText | None:
+    """The model's tokenizer and chat template on this machine, or None. Raises ConfigError if they are not the
+    registry's: every peer must make the same tokens of the same request, and the same text of the same tokens."""
+    place = tokenizer_file(config.tokenizer, config.model_path, config.model)
+    if place is None:
         return None
-    raw = await trio.to_thread.run_sync(read_tokenizer, file)
-    found = hashlib.sha256(raw).digest()
+    found = await trio.to_thread.run_sync(read_model_text, place)
     if spec is not None:
-        check_tokenizer(found, spec)
-    return Tokenizer(found, await trio.to_thread.run_sync(parse_vocabulary, raw))
+        check_text(found, spec)
+    return found
 
 
 async def run_ml_node(
     config: NodeConfig, roles: Roles, wanted: Callable[[], Wanted], lend: Lend, progress: Progress,
-    tokenizer: Tokenizer | None = None, watch: Watch | None = None,
+    text: ModelText | None = None, watch: Watch | None = None,
 ) -> None:
     """Until cancelled: find or start it, test it, lend it while it answers. wanted: what the registry says of the
     model. watch: looks at the server while it is lent; None: only whether it answers. Raises ConfigError, and
@@ -64,13 +62,13 @@ async def run_ml_node(
     try:
         if config.engine == "torch":
             async with _torch(config, roles, say) as found:
-                lend(replace(found, tokenizer=tokenizer))
+                lend(replace(found, text=text))
                 await trio.sleep_forever()
         async with AsyncExitStack() as open_now:
             client, honest = await _clients(config, roles, open_now, say)
             while True:
                 found = await _tested(roles, client, honest, wanted, say)
-                lend(replace(found, tokenizer=tokenizer))
+                lend(replace(found, text=text))
                 await (watch or _until_silent)(client)
                 lend(None)
                 say(f"the ML node at {client.url} does not answer any more")
@@ -108,9 +106,9 @@ async def _tested(
             say(f"waiting for the ML node at {client.url}")
             await trio.sleep(HEALTH_LOOK_S)
         try:
-            eos = await client.eos_ids()
-            await self_test(client, wanted(), eos)
-            return await _found(roles, client, honest, eos, say)
+            now = wanted()
+            await self_test(client, now)
+            return await _found(roles, client, honest, now.ends, say)
         except ConfigError:
             raise
         except FolkmootError as error:

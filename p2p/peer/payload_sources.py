@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
+from p2p.base.body import Body, open_body
+from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import digest, peer_id
 from p2p.base.types import VERSION
 from p2p.verification import artifact as artifacts
@@ -39,6 +40,7 @@ class FoundPayload:
     """A payload whose root is the one on chain."""
 
     payload: Payload
+    body: Body
     artifact: artifacts.Artifact
 
 
@@ -116,12 +118,13 @@ class PayloadSearch:
 
 
 def open_payload(payload: Payload, claim: Claim) -> FoundPayload | None:
-    """The payload and its parsed artifact; None if it is not the one that was signed for, or not for the client's
-    prompt."""
-    if digest(b"prompt", payload.prompt.encode()) != claim.request.prompt_hash:
+    """The payload, opened; None if it is not the one that was signed for, or not for the client's body."""
+    try:
+        body = open_body(payload.body, claim.request.body_hash)
+    except InvalidRequest:
         return None
     try:
         artifact = artifacts.parse(payload.artifact)
     except RemoteProtocolError:
         return None
-    return FoundPayload(payload, artifact) if artifact.root() == claim.finish.artifact_root else None
+    return FoundPayload(payload, body, artifact) if artifact.root() == claim.finish.artifact_root else None

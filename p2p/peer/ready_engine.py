@@ -7,21 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2p.base.errors import ConfigError
+from p2p.base.body import Body
+from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.genesis import ModelSpec
-from p2p.base.types import StackClass
-from p2p.inference.stack.model import check_tokenizer
+from p2p.base.types import Params, StackClass
+from p2p.grammar.request_sampling import request_sampling
+from p2p.inference.stack.model import check_text
+from p2p.text.model_text import ModelText
 from p2p.verification.engine import Engine
 from p2p.verification.profile import family
-from p2p.verification.text import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenizer:
-    """The model's tokenizer.json as it lies on this machine."""
-
-    hash: bytes  # SHA-256 of the file
-    vocabulary: Vocabulary
+from p2p.verification.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +27,28 @@ class ReadyEngine:
     checks: Engine  # scores other peers' answers; another engine only where a test network's roles say so
     eos_ids: frozenset[int]  # tokens that end an answer
     stack: str = StackClass.CPU_BF16  # what the header of each artifact names
-    tokenizer: Tokenizer | None = None  # None: the file is not here, and this peer serves nobody
+    text: ModelText | None = None  # None: the model's files are not here, and this peer serves and checks nobody
 
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        return self.tokenizer.vocabulary if self.tokenizer is not None else None
+    def words(self) -> ModelText:
+        """The model's text. Raises Unavailable without its files."""
+        if self.text is None:
+            raise Unavailable("this peer has no tokenizer.json of the model", field="tokenizer")
+        return self.text
+
+    def sampling(self, params: Params, body: Body, spec: ModelSpec) -> Sampling:
+        """How the answer to a request is sampled. Raises InvalidRequest(field='grammar'), Unavailable."""
+        ends = spec.ends(self.eos_ids)
+        return request_sampling(params, body, ends, self.words().tokenizer, spec.vocabulary)
 
     def unfit_for(self, spec: ModelSpec) -> str:
         """Why this engine may not serve the registered model; '' where it may. Validators would refuse its answers."""
         if spec.stacks and family(self.stack) not in spec.stacks:
             allowed = ", ".join(spec.stacks)
             return f"{spec.model} may not be served on {family(self.stack)}; the registry allows {allowed}"
-        if self.tokenizer is None:
+        if self.text is None:
             return "this peer has no tokenizer.json of the model, so it cannot sign for an answer's text"
         try:
-            check_tokenizer(self.tokenizer.hash, spec)
+            check_text(self.text, spec)
         except ConfigError as error:
             return error.message
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -11,26 +10,27 @@ from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
+from p2p.peer.telling import Telling
+from p2p.text.vocabulary import TextStream
+from p2p.verification.artifact import pack_rows
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.verification.text import TextStream, Vocabulary
-from p2p.wire.frames import Tokens, pack_frame
-
-if TYPE_CHECKING:
-    from p2p.gossip.connections.streams import Stream
+from p2p.wire.frames import Tokens
 
 
 class Showing:
-    """One answer on its way to the agent. before: tokens that earlier executors streamed; the text continues theirs."""
+    """One answer on its way to the agent. text: makes the text of its tokens. before: tokens that earlier executors
+    streamed. rows: each frame carries its tokens' rows, for log-probabilities."""
 
     def __init__(
-        self, stream: Stream, key: Key, signed: SignedRequest, vocabulary: Vocabulary, before: tuple[int, ...] = ()
+        self, telling: Telling, key: Key, signed: SignedRequest, text: TextStream, before: tuple[int, ...] = (), *,
+        rows: bool = False,
     ) -> None:
-        self._stream, self._key = stream, key
+        self._telling, self._key = telling, key
         self._inference_id, self._network = signed.inference_id, signed.request.network
         self._first = self._at = len(before)  # positions: of this executor's first token, of the next frame
         self._chain = chain_after(self._inference_id, before)
-        self._text = TextStream(vocabulary, before)
+        self._text, self._rows = text, rows
         self._held: list[TokenStep] = []
         self._holds = trio.Event()  # some token is held
         self._sending, self._sent_at = trio.Lock(), -math.inf
@@ -72,8 +72,9 @@ class Showing:
         upto = self._at + len(tokens)
         signed = sign_streamed(self._key, self._network, self._inference_id, self._first, upto, self._chain)
         text = "".join(step.text for step in held)
+        rows = pack_rows(held) if self._rows else b""
         try:
-            await self._stream.send(pack_frame(Tokens(self._at, tokens, text, signed.signature)))
+            await self._telling.send(Tokens(self._at, tokens, text, signed.signature, rows))
         except FolkmootError as error:
             raise Unavailable(f"the agent left: {error.message}", field="agent") from error
         self._at, self._sent_at = upto, trio.current_time()

@@ -137,8 +137,8 @@ class SprintRunner:
                 attempt.running -= 1
 
     async def _answer(self, view: SprintView, index: int) -> SignedFinish:
-        prompt, signed = question(self.chain.genesis, view.sprint, self.key.public, self.model, index)
-        assignment = Assignment(signed, prompt, view.spec, view.sprint.beacon)
+        body, signed = question(self.chain.genesis, view.sprint, self.key.public, self.model, index)
+        assignment = Assignment(signed, body, view.spec, view.sprint.beacon)
         while True:
             try:
                 return await self.executor.answer(assignment)

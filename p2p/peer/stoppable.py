@@ -45,10 +45,11 @@ class _Agent:
 
 
 async def until_stop(
-    stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[None]],
+    stream: Stream, inference_id: bytes, tokens: AsyncIterator[TokenStep], take: Callable[[TokenStep], Awaitable[bool]],
     meanwhile: Callable[[], Awaitable[None]] = trio.sleep_forever, left: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Hand each token to `take` until they end (False) or the agent sends Stop (True).
+    """Hand each token to `take` until they end or `take` says that the answer is over (False), or the agent sends Stop
+    (True).
 
     meanwhile: runs at the same time, until the end; its FolkmootError ends the answer. left: called if the agent is why
     there are no more tokens. Raises what `tokens` and `take` raise, Unavailable if the agent is gone,
@@ -63,7 +64,9 @@ async def until_stop(
                 async for step in tokens:
                     # half a frame would spoil the stream; bounded by the frame's own time limit
                     with trio.CancelScope(shield=True):
-                        await take(step)
+                        is_over = await take(step)
+                    if is_over:
+                        break
         except FolkmootError as error:
             agent.error = agent.error or error
         finally:

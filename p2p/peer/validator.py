@@ -12,26 +12,28 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from p2p.base.codec import encode, unpack
-from p2p.base.errors import ConfigError, Overloaded, Unavailable
+from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.keys import Key, NetworkId
 from p2p.base.limits import GIVE_WAY_CHECK_S, MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import RecordKind, RevealedRow, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.chain.stores import payload_keys
 from p2p.machine.load import Load
 from p2p.machine.tasks import once
+from p2p.peer.asked import Asked, open_question, wrong_text
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
-from p2p.verification.text import text_hash
+from p2p.verification.sampling import Sampling
 from p2p.wire.frames import Payload
 
 if TYPE_CHECKING:
@@ -143,37 +145,38 @@ class Validator:
             found = await self._payload(duty, claim)
         except Unavailable as error:
             return Opinion(check.refused(error.message), withheld=True)
-        payload, artifact = found.payload, found.artifact
+        body, artifact = found.body, found.artifact
         seed = tape.tape_seed(claim.beacon, duty.inference_id, claim.request.client_nonce, claim.request.params.seed)
-        wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready)
+        try:
+            asked = await trio.to_thread.run_sync(open_question, ready, claim, body)
+        except InvalidRequest as error:  # no host could answer it, so who did made something up
+            return Opinion(check.refused(f"the request cannot be answered: {error}"))
+        wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready, asked)
         if wrong is not None:
             return Opinion(check.refused(wrong))
         async with self._places:
             await self.load.give_way(GIVE_WAY_CHECK_S)
-            prompt_tokens = await ready.checks.tokenize_chat(payload.prompt)
-            if len(prompt_tokens) != claim.finish.prompt_tokens:
-                return Opinion(check.refused("the prompt's token count is not what was charged"))
-            if artifacts.prompt_tokens_hash(prompt_tokens) != artifact.header.prompt_tokens_hash:
-                return Opinion(check.refused("the prompt's tokens are not those of this model's chat template"))
-            rows = await ready.checks.score(prompt_tokens, artifact.tokens, statistics.ROW_TOP)
-        wanted = claim.spec.profile_hash
-        return Opinion(await trio.to_thread.run_sync(self.weigh, artifact, rows, ready.stack, wanted), rows)
+            rows = await ready.checks.score(asked.prompt, artifact.tokens, statistics.ROW_TOP)
+        weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
+        return Opinion(await trio.to_thread.run_sync(weigh), rows)
 
-    def exact(self, artifact: artifacts.Artifact, claim: Claim, seed: bytes, ready: ReadyEngine) -> str | None:
-        """Stage 0, and the text if this peer has the model's tokenizer. The sentence that says what is wrong, or
-        None."""
+    def exact(
+        self, artifact: artifacts.Artifact, claim: Claim, seed: bytes, ready: ReadyEngine, asked: Asked
+    ) -> str | None:
+        """Stage 0 with prompt and text. The sentence that says what is wrong, or None."""
         wrong = check.check_exact(
-            artifact, claim.request, claim.finish, claim.spec, seed, ready.eos_ids, drawn=claim.candidates
+            artifact, claim.request, claim.finish, claim.spec, seed, ready.eos_ids, drawn=claim.candidates,
+            sampling=asked.sampling,
         )
-        words = ready.vocabulary
-        if wrong is None and words is not None and text_hash(words.text(artifact.tokens)) != claim.finish.text_hash:
-            return "the text signed for is not the text of the tokens"
-        return wrong
+        return wrong or wrong_text(asked, artifact, claim.finish, ready.words().vocabulary)
 
-    def weigh(self, artifact: artifacts.Artifact, rows: Sequence[Row], own: str, wanted: str = "") -> check.CheckResult:
+    def weigh(
+        self, artifact: artifacts.Artifact, rows: Sequence[Row], own: str, wanted: str = "", *,
+        sampling: Sampling | None = None,
+    ) -> check.CheckResult:
         """Stage 1 under the calibration of the two stacks. own: this peer's stack. wanted: hash of the profile that
-        validators of the model must use, '' for any. Raises Unavailable if this stack is not calibrated or the profile
-        is another one."""
+        validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises
+        Unavailable if this stack is not calibrated or the profile is another one."""
         stack = artifact.header.stack
         found = self.profile or profile.shipped(artifact.header.model)
         if found is None or found.model != artifact.header.model:
@@ -190,7 +193,8 @@ class Validator:
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
         equal = found.equal(stack, own, context=artifact.header.context)
-        return check.judge(artifact, rows, noise, ppm=self.chain.reader.checks().false_alarm_ppm, equal=equal)
+        ppm = self.chain.reader.checks().false_alarm_ppm
+        return check.judge(artifact, rows, noise, ppm=ppm, equal=equal, sampling=sampling)
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own candidates after the artifact's, at its drawn positions: they prove that it ran the

@@ -159,6 +159,19 @@ def build(header: Header, steps: Sequence[TokenStep]) -> Artifact:
     return Artifact(replace(header, id_bits=bits, length=len(steps)), rows)
 
 
+def pack_rows(steps: Sequence[TokenStep]) -> bytes:
+    """The steps' rows with the widest ids, for whoever shows log-probabilities while the answer comes."""
+    return b"".join(_write_row(step, ID_BITS[-1]) for step in steps)
+
+
+def unpack_rows(rows: bytes) -> tuple[Position, ...]:
+    """Inverse of pack_rows. Raises RemoteProtocolError(field='rows') where the length is not that of whole rows."""
+    size = row_bytes(ID_BITS[-1])
+    if len(rows) % size:
+        raise RemoteProtocolError(f"rows have {size} bytes each", field="rows", code="shape")
+    return tuple(_read_row(rows[at : at + size], ID_BITS[-1]) for at in range(0, len(rows), size))
+
+
 def parse(data: bytes) -> Artifact:
     """From any bytes. Raises RemoteProtocolError naming the field."""
     plain = decode(data, limit=MAX_ARTIFACT)

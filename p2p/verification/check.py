@@ -22,8 +22,8 @@ from p2p.base.limits import TOP_RANKS
 from p2p.base.types import FinishReason, FinishRecord, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
-from p2p.verification.sampling import Sampling
 from p2p.verification.profile import Noise, family, mixture, ratios
+from p2p.verification.sampling import Sampling
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 from p2p.verification.streamed import wrong_handover
 
@@ -224,7 +224,8 @@ def _check_end(tokens: Sequence[int], reason: FinishReason, max_tokens: int, eos
 
 
 def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, first: int) -> str | None:
-    """The chosen token must be allowed, and beat each published candidate under the tape within what quantisation hides.
+    """The chosen token must be allowed, and beat each published candidate under the tape within what quantisation
+    hides.
 
     first: position of this executor's first own token; whoever streamed those before signed for them.
     """

@@ -37,6 +37,7 @@ class TokenStep:
     text: str  # as the engine shows it, for people; the executor makes the text it signs by itself (text.py)
     logprob: float  # nats
     top: tuple[tuple[int, float], ...] = field(default=())  # best candidates (token id, log-probability), best first
+    cached: int = 0  # of an answer's first step: prompt tokens that the prefix cache had
 
 
 class Engine(Protocol):

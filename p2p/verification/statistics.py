@@ -46,8 +46,8 @@ def answer_facts(
     """Facts of every token of an answer.
 
     rows: one per position, token id -> log-probability in nats; each must hold the chosen token. seed: of the tape, 32
-    bytes. sampling: what moves the choice besides `params`. Returns float64 of shape (tokens, 6), columns as COLUMNS, cut to
-    +-CAP. Raises KeyError if a row lacks its chosen token, ValueError if the lengths differ.
+    bytes. sampling: what moves the choice besides `params`. Returns float64 of shape (tokens, 6), columns as COLUMNS,
+    cut to +-CAP. Raises KeyError if a row lacks its chosen token, ValueError if the lengths differ.
     """
     if len(positions) != len(rows):
         raise ValueError(f"{len(rows)} rows for {len(positions)} positions")

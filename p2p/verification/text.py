@@ -39,9 +39,9 @@ class Vocabulary:
         """Bytes of one token; none for an id beyond the vocabulary."""
         return self.pieces[token] if 0 <= token < len(self.pieces) else b""
 
-    def text(self, tokens: Iterable[int]) -> str:
-        """The text of a whole answer."""
-        stream = TextStream(self)
+    def text(self, tokens: Iterable[int], before: Sequence[int] = ()) -> str:
+        """The text of a whole answer, which continues the tokens `before`."""
+        stream = TextStream(self, before)
         return "".join(map(stream.add, tokens))
 
 

@@ -5,10 +5,13 @@ Law: one frame is one message, an array that begins with its kind's tag. Each ki
 
 What is sent -> what is answered (any answer may be a Failure instead):
 
-- infer: Ask (client) or Forward (agent) -> Accepted?, then (Trying | Declined | Tokens)*, then Done. The agent may send
-Stop meanwhile. - payload: PayloadWanted -> Payload - query: Query | SubmitTransaction -> Answer - body: BodyWanted ->
-Body - sync: SyncWanted -> SyncTop | SyncBlock; LightWanted -> LightAnswer; SnapshotWanted -> SnapshotManifest |
-SnapshotChunk
+- infer: Ask (client) or Forward (agent) -> Accepted?, then (Trying | Declined | Tokens | Working)*, then Done. The
+  agent may send Stop meanwhile.
+- payload: PayloadWanted -> Payload
+- query: Query | SubmitTransaction -> Answer
+- body: BodyWanted -> Body
+- sync: SyncWanted -> SyncTop | SyncBlock; LightWanted -> LightAnswer; SnapshotWanted -> SnapshotManifest |
+  SnapshotChunk
 """
 
 from __future__ import annotations
@@ -150,6 +153,13 @@ class Tokens(Message, frozen=True, tag="tokens"):
     rows: Annotated[bytes, Meta(max_length=MAX_TOKENS_PER_FRAME * _ROW)] = b""
 
 
+class Working(Message, frozen=True, tag="working"):
+    """No token yet, but whoever sends this is at work. Without it nobody could tell a slow executor from a dead one."""
+
+    BYTES: ClassVar[int] = _TINY
+    silence_ms: U32  # the next frame comes within so many milliseconds
+
+
 class Stop(Message, frozen=True, tag="stop"):
     """The agent ends the answer, because its client left. The executor stops and signs for what it has sent."""
 
@@ -163,6 +173,7 @@ class Done(Message, frozen=True, tag="done"):
     BYTES: ClassVar[int] = MAX_ARTIFACT + _SMALL
     finish: SignedFinish
     artifact: ArtifactBytes  # its root is in the finish record; the client checks its tokens against it
+    cached: U32 = 0  # prompt tokens that the executor's prefix cache had, by its word: nothing is charged by it
 
 
 class Failure(Message, frozen=True, tag="failure"):
@@ -299,7 +310,7 @@ class Answer(Message, frozen=True, tag="answer"):
 
 
 Frame = (
-    Ask | Forward | Accepted | Trying | Declined | Tokens | Stop | Done | Failure | PayloadWanted | Payload
+    Ask | Forward | Accepted | Trying | Declined | Tokens | Working | Stop | Done | Failure | PayloadWanted | Payload
     | SyncWanted | SyncTop | SyncBlock | LightWanted | LightAnswer | SnapshotWanted | SnapshotManifest | SnapshotChunk
     | Query | SubmitTransaction | Answer | BodyWanted | Body
 )

@@ -22,6 +22,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError
 from p2p.base.files import keep_private
 from p2p.base.genesis import Genesis, load_genesis
@@ -94,7 +95,7 @@ class Client:
 
     async def _ask(self, number: int, addresses: Sequence[str], answer: Answer) -> None:
         """Ask one peer after another until one gives an answer."""
-        question = Question(DEFAULT_MODEL, f"Question {number}: what is {number} plus one?",
+        question = Question(DEFAULT_MODEL, one_message(f"Question {number}: what is {number} plus one?"),
                             max_tokens=self._target.max_tokens)
         for address in addresses:
             answer.tries += 1

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
-from p2p.base.keys import Domain, Key, digest
+from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_BATCHES_AHEAD, REPEAT_HEIGHTS
 from p2p.base.outcome import Outcome
 from p2p.base.types import VERSION, Batch, OutputRecord, Params, Record, RecordKind, Request, SignedBatch, SignedRequest
@@ -218,10 +219,10 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
 
     outbox = Outbox(NEW, GENESIS.network)
     request = Request(
-        VERSION, GENESIS.network, CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 50, 100, 40,
+        VERSION, GENESIS.network, CLIENT.public, 1, "toy", one_message("hi").hash, Params(), 50, 50, 100, 40,
         CLIENT.public, 1
     )
-    ask = Ask(VERSION, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), "hi")
+    ask = Ask(VERSION, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), encode(one_message("hi")))
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
         await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from msgspec.structs import replace
+from p2p.text.vocabulary import text_hash
 
+from p2p.base.body import one_message, open_body
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.genesis import Genesis, GenesisPeer, ModelSpec
@@ -58,7 +60,6 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Body, Done, Payload, pack_frame, parse_frame
 from tests.golden.samples import kinds, sample
 
@@ -107,7 +108,7 @@ def claims() -> tuple[Claim, ...]:
 
 
 def _claim(at: int, length: int, params: Params, vocab: int) -> Claim:
-    asked = digest(b"prompt", PROMPT.encode())
+    asked = one_message(PROMPT).hash
     request = Request(
         VERSION, NETWORK, CLIENT.public, at, MODEL, asked, params, 90, length, 10_000, 300, CLIENT.public, HEIGHT + at,
     )
@@ -145,8 +146,7 @@ def _payload(at: int, parts: Parts) -> bool:
     frame = parse_frame(parts[0])
     if not isinstance(frame, Payload):
         return False
-    if digest(b"prompt", frame.prompt.encode()) != claims()[at].signed.request.prompt_hash:
-        return False
+    open_body(frame.body, claims()[at].signed.request.body_hash)
     return _artifact(at, (frame.artifact,))
 
 
@@ -293,7 +293,7 @@ def _frame(at: int, parts: Parts) -> bool:
 
 @cache
 def targets() -> dict[str, Target]:
-    payloads = tuple((pack_frame(Payload(PROMPT, c.done.artifact)),) for c in claims())
+    payloads = tuple((pack_frame(Payload(encode(one_message(PROMPT)), c.done.artifact)),) for c in claims())
     found = (
         Target("artifact", tuple((c.done.artifact,) for c in claims()), _artifact),
         Target("payload", payloads, _payload),

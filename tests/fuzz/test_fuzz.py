@@ -134,7 +134,7 @@ def signed_again(claim: Claim, header: dict[str, object], record: dict[str, obje
 @pytest.mark.parametrize(("header", "record", "words"), [
     ({}, {}, ""),
     ({"seed": b"\x01" * 32}, {}, "the seed"), ({"params": Params(900)}, {}, "other parameters"),
-    ({"prompt_hash": b"\x01" * 32}, {}, "prompt"), ({"model": "other"}, {}, "another model"),
+    ({"body_hash": b"\x01" * 32}, {}, "body"), ({"model": "other"}, {}, "another model"),
     ({"inference_id": b"\x01" * 32}, {}, "another inference"), ({}, {"prompt_tokens": 6}, "disagree"),
     ({"prompt_tokens": 6}, {}, "disagree"),
 ])

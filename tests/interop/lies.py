@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
+from p2p.text.vocabulary import text_hash
 
 from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest
@@ -31,7 +32,6 @@ from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Declined, Done, Frame, PayloadWanted, Tokens, Trying, failure, pack_frame
 from tests.client.test_tip_proof import BY_KEY, MODEL, PEER
 from tests.sim.run import KEYS

@@ -12,11 +12,14 @@ import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace as changed
+from p2p.text.vocabulary import TextStream, Vocabulary, text_hash
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest, verify
 from p2p.base.limits import MAX_HELD_TOKENS, MAX_JOBS_PER_PEER, MAX_WORK_RECORDS
+from p2p.base.token_ids import pack_ids
 from p2p.base.types import VERSION, FinishReason, Params, RecordKind, Request, SignedRequest, SignedStreamed
 from p2p.chain.views.inferences import Draw
 from p2p.lab.attacks import get
@@ -31,11 +34,10 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.verification.text import TextStream, Vocabulary, text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Payload, Tokens, parse_frame
 from testnet.simulated_engine import EOS, VOCAB
 from tests.lab.attacks.engine import ToyEngine
-from tests.peer.ready import ready
+from tests.peer.ready import ToyText, ready
 from tests.peer.scenarios.test_stop import pipe
 from tests.verification.toy import SPEC, WORDS
 
@@ -45,7 +47,7 @@ BEACON, PROMPT = b"\x0a" * 32, "hello"
 
 
 def request(nonce: int = 1, tokens: int = 12) -> SignedRequest:
-    asked = digest(b"prompt", PROMPT.encode())
+    asked = one_message(PROMPT).hash
     body = Request(
         VERSION, "n", CLIENT.public, nonce, "toy", asked, Params(1000), 50, tokens, 100, 40, CLIENT.public, 5
     )
@@ -99,7 +101,7 @@ def executor(
 
 
 def forward(signed: SignedRequest, prefix: Sequence[int] = (), taken: tuple[SignedStreamed, ...] = ()) -> Forward:
-    return Forward(VERSION, signed, PROMPT, AGENT.public, tuple(prefix), taken)
+    return Forward(VERSION, signed, encode(one_message(PROMPT)), AGENT.public, pack_ids(prefix), taken)
 
 
 def word(signed: SignedRequest, tokens: Sequence[int], key: Key = FIRST) -> tuple[SignedStreamed, ...]:
@@ -139,7 +141,7 @@ def exact(who: Executor, signed: SignedRequest, done: Done) -> str | None:
 
 async def whole(signed: SignedRequest) -> list[int]:
     seed = tape.tape_seed(BEACON, signed.inference_id, signed.request.client_nonce)
-    prompt = await ToyEngine().tokenize_chat(PROMPT)
+    prompt = ToyText().prompt(one_message(PROMPT))
     return [step.token async for step in ToyEngine().generate(
         Job(prompt, signed.request.max_tokens, signed.request.params, seed)
     )]
@@ -340,7 +342,7 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, PROMPT), Reader(client), Usage(b"", 5, 1000), Room(agent.outbox, 0))
+        session = _Session(Ask(VERSION, signed, encode(one_message(PROMPT))), Reader(client), Usage(b"", 5, 1000), Room(agent.outbox, 0))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:

@@ -7,6 +7,8 @@ from typing import Any, cast
 import pytest
 import trio
 
+from p2p.base.body import one_message
+from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import Key
 from p2p.chain.views.inferences import Claim, Duty
@@ -110,6 +112,6 @@ def test_the_order_is_drawn_for_each_validator_and_begins_with_the_executor() ->
 
 def test_only_what_was_signed_for_is_taken() -> None:
     assert open_payload(PAYLOAD, CLAIM) is not None
-    assert open_payload(Payload("another prompt", PAYLOAD.artifact), CLAIM) is None
+    assert open_payload(Payload(encode(one_message("another prompt")), PAYLOAD.artifact), CLAIM) is None
     assert open_payload(Payload(PROMPT, b"\x80"), CLAIM) is None
     assert open_payload(Payload(PROMPT, answer(41)[1].artifact), CLAIM) is None

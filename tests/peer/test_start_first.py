@@ -12,6 +12,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace as changed
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import Overloaded, RemoteProtocolError
 from p2p.base.keys import Domain, Key
@@ -69,7 +70,7 @@ def asked(nonce: int, account: int, agent: int = 0) -> Forward:
     key = Key(account.to_bytes(32, "big"))
     body = changed(request(nonce).request, account=key.public, signer=key.public)
     signed = SignedRequest(body, key.sign(Domain.REQUEST, "n", encode(body)))
-    return Forward(VERSION, signed, PROMPT, AGENTS[agent], (), ())
+    return Forward(VERSION, signed, encode(one_message(PROMPT)), AGENTS[agent], b"")
 
 
 async def test_one_agent_and_one_account_leave_places_for_others(autojump_clock: trio.testing.MockClock) -> None:

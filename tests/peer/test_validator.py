@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import trio
 from msgspec import structs
+from p2p.text.vocabulary import text_hash
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import Overloaded, Unavailable
 from p2p.base.genesis import CheckRules, ModelSpec
-from p2p.base.keys import Key, NetworkId, digest
+from p2p.base.keys import Key, NetworkId
 from p2p.base.types import (
     VERSION,
     FinishReason,
@@ -38,7 +40,6 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.profile import Profile
-from p2p.verification.text import text_hash
 from p2p.wire.frames import Payload, PayloadWanted, pack_frame, parse_frame
 from testnet.simulated_engine import Toy
 from tests.peer.ready import ready
@@ -86,9 +87,6 @@ class FakeEngine:
     def __init__(self, salt: int = 1, fail: bool = False, scale: float = 1.0) -> None:
         self.toy, self.fail = Toy(salt, scale), fail
 
-    async def tokenize_chat(self, prompt: str) -> tuple[int, ...]:
-        return TOKENS
-
     async def score(self, prompt_tokens: Any, output_tokens: Any, top: int) -> Any:
         if self.fail:
             raise Unavailable("down", field="ml_node")
@@ -109,7 +107,7 @@ class FakeStream:
 
 def answer(length: int = 40) -> tuple[Claim, Payload]:
     request = Request(
-        VERSION, "n", bytes(32), 1, "toy", digest(b"prompt", PROMPT.encode()), Params(700), 64, length, 100, 50,
+        VERSION, "n", bytes(32), 1, "toy", one_message(PROMPT).hash, Params(700), 64, length, 100, 50,
         bytes(32), 40
     )
     seed = tape.tape_seed(BEACON, IID, 1)
@@ -118,7 +116,7 @@ def answer(length: int = 40) -> tuple[Claim, Payload]:
     finish = FinishRecord(
         IID, Key(bytes(32)).public, made.root(), made.output_hash(), len(TOKENS), len(steps), FinishReason.LENGTH
     )
-    return Claim(request, finish, BEACON, SPEC), Payload(PROMPT, made.to_bytes())
+    return Claim(request, finish, BEACON, SPEC), Payload(encode(one_message(PROMPT)), made.to_bytes())
 
 
 class Lab:
@@ -254,7 +252,7 @@ async def test_what_it_cannot_get_it_calls_withheld_and_never_wrong(what: str, a
         if what == "gone":
             raise Unavailable("gone", field="peer")
         return FakeStream(
-            {"prompt": Payload("other", payload.artifact), "artifact": Payload(PROMPT, b"\x80"), "root": other}[what]
+            {"prompt": Payload(encode(one_message("other")), payload.artifact), "artifact": Payload(encode(one_message(PROMPT)), b"\x80"), "root": other}[what]
         )
 
     lab.validator.open_stream = open_stream

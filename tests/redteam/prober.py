@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Key
 from p2p.client.ask import ask_over
@@ -31,7 +32,7 @@ async def one(network: Network, target: Target, key: Key, number: int) -> None:
     address = target.addresses[number % len(target.addresses)]
     asked, first, error = time.time(), 0.0, ""
     to, payer = Endpoint(address, target.genesis), Payer(key, Nonces(target.directory / "prober-nonces"))
-    question = Question(DEFAULT_MODEL, f"question {number}", max_tokens=8)
+    question = Question(DEFAULT_MODEL, one_message(f"question {number}"), max_tokens=8)
     problems: tuple[str, ...] = ()
     try:
         with trio.fail_after(GIVEN_UP_S):

@@ -19,6 +19,7 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError
 from p2p.base.genesis import Genesis
@@ -157,7 +158,7 @@ async def ask_hostile(target: Target, per_s: float) -> None:
     async with target.joined() as network:
         await quietly(network.connect, target.hostile)
         async for number in each_tick(per_s):
-            question = Question(DEFAULT_MODEL, f"asked {number}", max_tokens=60)
+            question = Question(DEFAULT_MODEL, one_message(f"asked {number}"), max_tokens=60)
             try:
                 async for _ in ask_over(network, to, question, payer, patience=0):
                     DEEDS["events"] += 1

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from p2p.text.vocabulary import _BYTES, TextStream, Vocabulary, parse_vocabulary, text_hash
 
 from p2p.base.errors import ConfigError
-from p2p.verification.text import _BYTES, TextStream, Vocabulary, parse_vocabulary, text_hash
 from testnet.simulated_engine import VOCAB, text_of
 from tests.verification.toy import WORDS
 

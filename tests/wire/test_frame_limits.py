@@ -91,8 +91,8 @@ def test_every_kind_says_how_large_it_may_be() -> None:
 
 
 def test_a_kind_is_refused_by_size_and_by_place_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = pack_frame(Payload("", bytes(MIB)))
-    assert parse_frame(large, Payload, Failure) == Payload("", bytes(MIB))
+    large = pack_frame(Payload(b"x", bytes(MIB)))
+    assert parse_frame(large, Payload, Failure) == Payload(b"x", bytes(MIB))
     monkeypatch.setattr(codec.cbor2, "CBORDecoder", lambda stream: pytest.fail("decoded"))
     with pytest.raises(RemoteProtocolError, match="a Payload frame came where Query or SyncWanted is expected"):
         parse_frame(large, Query, SyncWanted)

@@ -21,8 +21,8 @@ from p2p.base.limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, 
 from p2p.inference.torch.cache import Decode, Prefill
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.pick import pick
+from p2p.text.vocabulary import TextStream
 from p2p.verification.engine import Job, TokenStep
-from p2p.verification.text import TextStream
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from p2p.base.limits import PREFILL_TOKENS
 from p2p.base.types import StackClass
 from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.torch.cache import ATTENTION, SlotCache
+from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification.engine import Row, Tokens
-from p2p.verification.text import parse_vocabulary
 
 LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
 KV_CACHES = ("model", "fp8")

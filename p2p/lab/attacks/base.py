@@ -19,9 +19,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.peer.roles import Fault, claimed, running
-from p2p.verification.engine import Engine, Job, Row, Tokens, TokenStep
+from p2p.verification.engine import Engine, Job, Row, TokenStep
 
 if TYPE_CHECKING:
     from p2p.peer.agent import Agent
@@ -73,14 +72,8 @@ class Wrapped:
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         return await self.inner.score(prompt_tokens, output_tokens, top)
 
-    async def tokenize_chat(self, prompt: str) -> Tokens:
-        return await self.inner.tokenize_chat(prompt)
-
     async def health(self) -> bool:
         return await self.inner.health() and await self.honest.health()
-
-    async def eos_ids(self) -> frozenset[int]:
-        return await end_tokens(self.inner)
 
 
 async def collect(steps: AsyncIterator[TokenStep]) -> list[TokenStep]:

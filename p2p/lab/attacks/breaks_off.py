@@ -8,7 +8,7 @@ from p2p.base.keys import peer_id
 from p2p.base.types import VERSION
 from p2p.lab.attacks.base import Attack
 from p2p.peer.agent import Agent, _Session
-from p2p.wire.frames import Declined, Done, Failure, Forward, Tokens, pack_frame, receive_frame
+from p2p.wire.frames import Declined, Done, Failure, Forward, Tokens, Working, pack_frame, receive_frame
 
 AGAIN = 20  # times each executor is asked for one answer
 
@@ -26,12 +26,14 @@ class BreaksOff(Agent):
         signed = session.ask.signed_request
         stream = await self.open_stream(peer_id(node), "infer")
         try:
-            await stream.send(pack_frame(Forward(VERSION, signed, session.ask.prompt, self.key.public, (), ())))
+            await stream.send(pack_frame(Forward(VERSION, signed, session.ask.body, self.key.public, b"")))
             left = signed.request.max_tokens - 1
             while left > 0:
                 frame = await receive_frame(
-                    stream, Tokens, Done, Declined, Failure, timeout_s=self.first_token_timeout_s
+                    stream, Tokens, Working, Done, Declined, Failure, timeout_s=self.first_token_timeout_s
                 )
+                if isinstance(frame, Working):
+                    continue
                 if not isinstance(frame, Tokens):
                     return
                 left -= len(frame.tokens)

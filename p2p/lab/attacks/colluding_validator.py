@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.lab.attacks.base import Attack
+from p2p.peer.asked import open_question
 from p2p.peer.validator import Opinion, Validator
 from p2p.verification.engine import Row
 
@@ -33,8 +34,8 @@ class Colluding(Validator):
         if self.ready is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         found = await self._payload(duty, claim)
-        engine = self.ready.checks
-        return await engine.score(await engine.tokenize_chat(found.payload.prompt), found.artifact.tokens, ROW_TOP)
+        prompt = open_question(self.ready, claim, found.body).prompt
+        return await self.ready.checks.score(prompt, found.artifact.tokens, ROW_TOP)
 
 
 ATTACK = Attack(

@@ -6,7 +6,6 @@ itself.
 
 from collections.abc import AsyncIterator
 
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab.attacks.base import REPLAY, Attack, Wrapped
 from p2p.lab.attacks.invent import winning
 from p2p.lab.attacks.truncation import half
@@ -20,7 +19,7 @@ class ForgedStop(Wrapped):
         steps = await half(self.inner, job)
         for step in steps[:-1]:
             yield step
-        end = TokenStep(min(await end_tokens(self.inner)), "", SURE)
+        end = TokenStep(min(job.ends), "", SURE)
         yield winning(
             end, job, len(job.prefix) + len(steps) - 1, SURE, [(token, value - 4.0) for token, value in steps[-1].top]
         )

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from p2p.base.limits import TOP_RANKS
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab.attacks.base import EXACT, Attack, Wrapped, best
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep
@@ -20,7 +19,7 @@ class EndMasked(Wrapped):
     hide = False
 
     async def generate(self, job: Job) -> AsyncIterator[TokenStep]:
-        ends = await end_tokens(self.inner)
+        ends = frozenset(job.ends)
         so_far = list(job.prefix)
         while len(so_far) < job.max_tokens:
             before = len(so_far)

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from p2p.base.codec import encode
 from p2p.base.genesis import ModelSpec
-from p2p.base.keys import Domain, Key, NetworkId, digest
+from p2p.base.keys import Domain, Key, NetworkId
 from p2p.base.types import VERSION, FinishReason, FinishRecord, Params, Request, SignedRequest
-from p2p.inference.stack.end_tokens import end_tokens
 from p2p.lab.attacks.base import collect
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, tape
@@ -37,20 +36,20 @@ class Trial:
 
 
 async def attempt(
-    engine: Engine, honest: Engine, spec: ModelSpec, prompt: str, params: Params, max_tokens: int, *, stack: str,
-    network: NetworkId = TRIAL,
+    engine: Engine, honest: Engine, spec: ModelSpec, prompt_tokens: tuple[int, ...], params: Params, max_tokens: int,
+    *, stack: str, network: NetworkId = TRIAL,
 ) -> Trial:
-    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`. stack: what it claims to run."""
+    """Ask `engine` (an attack's, or an honest one) and check its answer with `honest`. spec: names the model's end
+    tokens. stack: what it claims to run."""
     key, beacon = Key.generate(), os.urandom(32)
-    prompt_tokens = await honest.tokenize_chat(prompt)
     request = Request(
-        VERSION, network, key.public, 1, spec.model, digest(b"prompt", prompt.encode()), params, len(prompt_tokens),
+        VERSION, network, key.public, 1, spec.model, bytes(32), params, len(prompt_tokens),
         max_tokens, 0, 1, key.public, 0,
     )
     inference_id = SignedRequest(request, key.sign(Domain.REQUEST, network, encode(request))).inference_id
     seed = tape.tape_seed(beacon, inference_id, request.client_nonce, request.params.seed)
-    ends = await end_tokens(honest)
-    steps = await collect(engine.generate(Job(prompt_tokens, max_tokens, params, seed)))
+    ends = frozenset(spec.eos_ids)
+    steps = await collect(engine.generate(Job(prompt_tokens, max_tokens, params, seed, ends=spec.eos_ids)))
     reason = FinishReason.STOP if steps and steps[-1].token in ends else FinishReason.LENGTH
     artifact = artifacts.build(
         artifacts.header_for(request, inference_id, spec, seed, prompt_tokens, reason, stack=stack), steps

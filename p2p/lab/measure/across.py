@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
+from p2p.base.body import one_message
 from p2p.base.keys import digest
 from p2p.base.types import Params
 from p2p.inference.stack.model import MODEL_NAME, prepare_model, weights_hash
@@ -30,6 +31,7 @@ from p2p.lab.attacks import weights
 from p2p.lab.measure.facts import HEADER, laundered
 from p2p.lab.measure.plan import FREE, TOP_P, TORCH, VLLM
 from p2p.lab.measure.store import Answer, Measured
+from p2p.text.model_text import read_model_text
 from p2p.verification import profile
 from p2p.verification import prompts as shipped
 from p2p.verification.artifact import build
@@ -60,7 +62,7 @@ KINDS = (
 def answer(measured: Measured) -> None:
     """Generate every run of KINDS that is missing, then score all runs here."""
     model = prepare_model()
-    honest = TorchModel(model)
+    honest, words = TorchModel(model), read_model_text(model)
     prompts = shipped.split(shipped.load())[1][:PROMPTS]
     for kind in KINDS:
         name = f"{honest.stack}={kind.name}"
@@ -70,7 +72,7 @@ def answer(measured: Measured) -> None:
         engine = TorchModel(weights.prepare(kind.weights, source=model)) if kind.weights else honest
         seeds = [digest(b"across", kind.name.encode(), p.id.encode()) for p in prompts]
         jobs = [
-            Job(engine.tokenize_chat(p.text), p.max_tokens, kind.params, seed)
+            Job(words.prompt(one_message(p.text)), p.max_tokens, kind.params, seed)
             for p, seed in zip(prompts, seeds, strict=True)
         ]
         steps = generate_all(engine, jobs, max_rows=kind.batch)

@@ -13,8 +13,10 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.lab.attacks.base import collect
 from p2p.lab.measure.plan import FREE
+from p2p.text.model_text import ModelText
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.prompts import Prompt
 from p2p.verification.statistics import ROW_TOP
@@ -53,11 +55,11 @@ class _Cost:
         }
 
 
-async def run(engine: Engine, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
+async def run(engine: Engine, words: ModelText, prompts: tuple[Prompt, ...], say: Any) -> list[dict[str, Any]]:
     """Two rows, for answers one at a time and for BATCH together: seconds of generation and of checks, and a
     validator's seconds per generated second, with the share of the bare prefill in them."""
     long = [p for p in prompts if p.max_tokens >= 48][: BATCH * 3]
-    jobs = [Job(await engine.tokenize_chat(p.text), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
+    jobs = [Job(words.prompt(one_message(p.text)), 64, FREE, n.to_bytes(32, "big")) for n, p in enumerate(long)]
     alone, together = _Cost(), _Cost()
     for job in jobs[:PAIRS]:
         await alone.turn(engine, [job])

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from p2p.base.body import one_message
 from p2p.base.genesis import ModelSpec
 from p2p.base.types import VERSION, FinishReason, FinishRecord, InferenceId, Request
 from p2p.lab import attacks
 from p2p.lab.attacks.base import collect
 from p2p.lab.attacks.trial import TRIAL
 from p2p.lab.measure.plan import EXACT, EXACT_PROMPTS, FREE
+from p2p.text.model_text import ModelText
 from p2p.verification import artifact as artifacts
 from p2p.verification.check import check_exact
 from p2p.verification.engine import Engine, Job, TokenStep
@@ -35,17 +37,19 @@ def refused(job: Job, steps: list[TokenStep], eos: frozenset[int]) -> str | None
     return check_exact(made, request, record, _SPEC, job.seed, eos)
 
 
-async def run(honest: Engine, prompts: tuple[Prompt, ...], eos: frozenset[int]) -> list[dict[str, Any]]:
+async def run(
+    honest: Engine, words: ModelText, prompts: tuple[Prompt, ...], eos: tuple[int, ...]
+) -> list[dict[str, Any]]:
     """One row for each exact attack: how many answers it changed, and how many of these stage 0 refused.
 
-    The first row counts honest answers to the same prompts, of which none may be refused. eos: the model's end tokens.
+    The first row counts honest answers to the same prompts, of which none may be refused. words: the model's text. eos: the model's end tokens.
     """
     jobs, rows = [], []
     for number, prompt in enumerate(prompts[:EXACT_PROMPTS]):
-        ids = await honest.tokenize_chat(prompt.text)
-        jobs.append(Job(ids, min(prompt.max_tokens, 32), FREE, number.to_bytes(32, "big")))
+        ids = words.prompt(one_message(prompt.text))
+        jobs.append(Job(ids, min(prompt.max_tokens, 32), FREE, number.to_bytes(32, "big"), ends=eos))
     plain = [await collect(honest.generate(job)) for job in jobs]
-    wrongly = sum(refused(job, steps, eos) is not None for job, steps in zip(jobs, plain, strict=True))
+    wrongly = sum(refused(job, steps, frozenset(eos)) is not None for job, steps in zip(jobs, plain, strict=True))
     rows.append({"attack": "(honest)", "answers": len(jobs), "refused by stage 0": wrongly})
     for name in EXACT:
         engine, changed, caught = attacks.get(name).wrap(honest, honest), 0, 0
@@ -54,6 +58,6 @@ async def run(honest: Engine, prompts: tuple[Prompt, ...], eos: frozenset[int]) 
             if [s.token for s in steps] == [s.token for s in fair]:
                 continue  # nothing to lie about here: it ended by itself, or had no old answer
             changed += 1
-            caught += refused(job, steps, eos) is not None
+            caught += refused(job, steps, frozenset(eos)) is not None
         rows.append({"attack": name, "answers": changed, "refused by stage 0": caught})
     return rows

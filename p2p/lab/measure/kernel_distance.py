@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.keys import digest
 from p2p.base.limits import REVEAL_POSITIONS
 from p2p.base.types import RevealedRow
@@ -31,6 +32,7 @@ from p2p.lab.measure.plan import FREE, VLLM
 from p2p.lab.measure.store import Answer, Measured
 from p2p.ledger.inferences.verdict_comparison import agree, mean_distance_milli
 from p2p.peer.validator import next_ranks
+from p2p.text.model_text import read_model_text
 from p2p.verification import prompts as shipped
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Job, Row
@@ -45,9 +47,9 @@ CHEAP = ("int8", "fp8", "int6", "int4")
 def collect(measured: Measured) -> None:
     """Generate the answers, and score them with every validator of RIGHT and CHEAP, as far as they are missing."""
     model = prepare_model()
-    honest, prompts = TorchModel(model), shipped.load()[:PROMPTS]
+    honest, words, prompts = TorchModel(model), read_model_text(model), shipped.load()[:PROMPTS]
     if not measured.has_answers(RUN):
-        jobs = [Job(honest.tokenize_chat(p.text), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
+        jobs = [Job(words.prompt(one_message(p.text)), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
         steps = generate_all(honest, jobs, max_rows=BATCH)
         measured.put_answers(RUN, [
             Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found))

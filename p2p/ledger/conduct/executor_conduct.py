@@ -254,7 +254,8 @@ def _reputations(ctx: Context, participant: Participant, conduct: Conduct) -> tu
     if participant.convicted_until:
         return ()
     accusers = [partner.node for partner in conduct.partners if partner.unfinished]
-    halved = is_weighty(ctx, participant.node, accusers) and convicts(
+    # without accusers nobody is asked for their weight, which costs as much as there are participants
+    halved = bool(accusers) and is_weighty(ctx, participant.node, accusers) and convicts(
         conduct.unfinished, conduct.booked + conduct.unfinished, checks.honest_miss_ppm, checks.conviction_ppb
     )
     gain = checks.reputation_gain if _is_faultless(participant, conduct) else 0

@@ -9,16 +9,18 @@ block touched, and in whether the price crossed a participant's floor; otherwise
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode, load
+from p2p.base.errors import InvalidRequest
+from p2p.base.executor_draw import draw_id, session_lots
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART
-from p2p.base.types import U64, Bytes32
-from p2p.base.weighted_draw import WeightedDraw
+from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, SESSION_HEIGHTS
+from p2p.base.types import NO_SESSION, U64, Bytes32, SignedRequest
+from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.ledger.money.price import MAX_PRICE, price_of
 from p2p.ledger.participants.eligibility import able
 from p2p.ledger.participants.places import MAX_NEW, MAX_PARTICIPANTS
@@ -30,6 +32,7 @@ from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
 
 DRAW_WINDOW = 32  # heights a Start may lag behind its draw
+MAX_VERSIONS = DRAW_WINDOW + 1  # kept of one model's set: one that changes at each height needs so many
 assert BEACON_MAX_AGE + HEIGHTS_APART + 8 <= DRAW_WINDOW  # what an agent takes comes into a block in time
 NOBODY = WeightedDraw(())
 _PARTICIPANTS = (keys.participant(b""), keys.PARTICIPANTS)
@@ -38,7 +41,7 @@ _PARTICIPANTS = (keys.participant(b""), keys.PARTICIPANTS)
 class Versions(Message, frozen=True):
     """Which of a model's sets are kept. The newest holds while the price is between two participants' floors."""
 
-    heights: Annotated[tuple[U64, ...], Meta(min_length=1, max_length=DRAW_WINDOW + 1)]  # of the sets, ascending
+    heights: Annotated[tuple[U64, ...], Meta(min_length=1, max_length=MAX_VERSIONS + 1)]  # of the sets, ascending
     low: U64  # the newest set holds while the price is at least this,
     high: U64  # and below this
 
@@ -52,6 +55,42 @@ class ServingSet(Message, frozen=True):
 
     # (node, counted weight), by key
     nodes: Annotated[tuple[tuple[Bytes32, U64], ...], Meta(max_length=MAX_PARTICIPANTS + MAX_NEW)]
+
+
+class Draw(NamedTuple):
+    """What the executors of one request are drawn by."""
+
+    beacon: bytes  # of the request's draw height: for the tape
+    lots: WeightedDraw  # whom they are drawn from
+    drawn_by: bytes  # the beacon that draws: of the draw height, or of the session's
+
+    def executors(self, signed: SignedRequest, agent: bytes) -> tuple[bytes, ...]:
+        """In the order in which the agent asks them."""
+        return draw_executors(self.drawn_by, draw_id(signed), self.lots, agent, MAX_CANDIDATES)
+
+
+def draw_for(view: View, signed: SignedRequest) -> Draw | None:
+    """The draw of a request; None where the beacon of its draw height is not in the state. Raises
+    InvalidRequest(field='session_height') where the session's height is wrong, or too long ago (decision 057)."""
+    request = signed.request
+    beacon, lots = view.beacon(request.draw_height), serving_at(view, request.model, request.draw_height)
+    if beacon is None:
+        return None
+    if request.session == NO_SESSION:
+        if request.session_height:
+            raise InvalidRequest("a request without a session names no height of one", field="session_height")
+        return Draw(beacon, lots, beacon)
+    if not request.draw_height - SESSION_HEIGHTS <= request.session_height <= request.draw_height:
+        raise InvalidRequest(
+            f"a session begins at most {SESSION_HEIGHTS} heights before the draw's; begin a new one",
+            field="session_height",
+        )
+    drawn_by, then = view.beacon(request.session_height), serving_at(view, request.model, request.session_height)
+    if drawn_by is None or not then.weight:
+        raise InvalidRequest(
+            "who served at the session's height is not known any more; begin a new session", field="session_height",
+        )
+    return Draw(beacon, session_lots(then, lots), drawn_by)
 
 
 def serving_at(view: View, model: str, height: int) -> WeightedDraw:
@@ -91,10 +130,12 @@ def _renewed(ctx: Context, spec: ModelSpec, before: Versions | None) -> Versions
 
 
 def _without_old(ctx: Context, spec: ModelSpec, known: Versions) -> Versions | None:
-    """Remove versions that no Start of a later block can name; None when a retired model's last one is gone."""
+    """Remove versions that no Start of a later block can name; None when a retired model's last one is gone. Of those
+    that only sessions name, the oldest go where there are more than fit."""
     oldest = known.at(ctx.height + 1 - DRAW_WINDOW)
-    left = tuple(since for since in known.heights if oldest is None or since >= oldest)
-    if spec.retired and len(left) == 1 and oldest is not None:
+    of_sessions = known.at(ctx.height + 1 - DRAW_WINDOW - SESSION_HEIGHTS)
+    left = tuple(since for since in known.heights if of_sessions is None or since >= of_sessions)[-MAX_VERSIONS:]
+    if spec.retired and len(known.heights) and known.heights[-1] == oldest:
         left = ()
     for since in known.heights:
         if since not in left:

@@ -15,10 +15,11 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from p2p.base import merkle
+from p2p.base.body import Body, one_message
 from p2p.base.codec import Message, encode, load, unpack
 from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import Genesis
-from p2p.base.keys import Domain, digest, verify
+from p2p.base.keys import Domain, verify
 from p2p.base.limits import SPRINT_COMMIT_LEAD
 from p2p.base.types import (
     SPRINT_ACCOUNT,
@@ -161,17 +162,17 @@ def run_of(view: View, node: bytes, model: str) -> Run | None:
     return load(Run, raw) if raw else None
 
 
-def question(genesis: Genesis, sprint: Sprint, node: bytes, model: str, index: int) -> tuple[str, SignedRequest]:
-    """(prompt, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch
-    (deadline), beacon (prompt), node (signer), model and index (nonce).
+def question(genesis: Genesis, sprint: Sprint, node: bytes, model: str, index: int) -> tuple[Body, SignedRequest]:
+    """(body, request) of answer number `index`: nobody signs it, everybody can make it. Its id binds epoch
+    (deadline), beacon (body), node (signer), model and index (nonce).
     """
-    prompt = sprint_prompt(sprint.beacon, node, model, index)
+    body = one_message(sprint_prompt(sprint.beacon, node, model, index))
     rules, times = genesis.sprint, heights(genesis, sprint.epoch)
     request = Request(
-        VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, digest(b"prompt", prompt.encode()),
+        VERSION, genesis.network, SPRINT_ACCOUNT, index + 1, model, body.hash,
         Params(rules.temperature_milli), PROMPT_TOKENS_MAX, rules.max_tokens, 0, times.close, node, times.first,
     )
-    return prompt, SignedRequest(request, bytes(64))
+    return body, SignedRequest(request, bytes(64))
 
 
 def drawn(genesis: Genesis, sprint: Sprint, run: Run) -> tuple[int, ...]:

@@ -16,11 +16,11 @@ from msgspec import Meta
 
 from p2p.base.errors import ConfigError
 from p2p.base.keys import digest
-from p2p.base.limits import MAX_PROMPT_BYTES
 
 Kind = Literal["chat", "code", "maths", "long", "other", "short"]
 # prompts of each kind, at least
 LEAST: Final[dict[str, int]] = {"chat": 50, "code": 40, "maths": 40, "long": 20, "other": 50, "short": 40}
+MAX_TEXT: Final = 65_536  # characters of one prompt
 MAX_ASKED: Final = 96  # output tokens a prompt may ask for
 SHORT_TOKENS: Final = 8  # output tokens of a prompt of kind "short", at most
 MAX_FILE: Final = 150_000  # bytes of the list
@@ -31,7 +31,7 @@ class Prompt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: Annotated[str, Meta(pattern=r"^[a-z]+-[0-9]+$", max_length=32)]
     kind: Kind
-    text: Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT_BYTES)]
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
     max_tokens: Annotated[int, Meta(ge=1, le=MAX_ASKED)]
 
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 
 from p2p.verification import tape
-from p2p.verification.engine import Job, Row, Tokens, TokenStep
-from testnet.simulated_engine import BYTE_BASE, EOS, VOCAB, Toy, text_of
+from p2p.verification.engine import Job, Row, TokenStep
+from testnet.simulated_engine import EOS, VOCAB, Toy, text_of
 
 
 class ToyEngine:
@@ -40,11 +40,5 @@ class ToyEngine:
             context.append(token)
         return tuple(rows)
 
-    async def tokenize_chat(self, prompt: str) -> Tokens:
-        return (1, *(BYTE_BASE + b for b in prompt.encode()))
-
     async def health(self) -> bool:
         return True
-
-    async def eos_ids(self) -> frozenset[int]:
-        return frozenset({EOS})

@@ -16,6 +16,8 @@ import pytest
 import trio
 from msgspec.structs import replace
 
+from p2p.base.body import one_message
+from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.types import Params, StackClass
 from p2p.client.answer_proof import load_proof, save_proof
@@ -56,7 +58,7 @@ def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> 
     events.
     """
     to, payer = Endpoint(net.address(agent), net.genesis), Payer.load(net.directory / "client")
-    wanted, question = bytes.fromhex(net.node(executor)), Question(DEFAULT_MODEL, "hello", Params(1000), 12)
+    wanted, question = bytes.fromhex(net.node(executor)), Question(DEFAULT_MODEL, one_message("hello"), Params(1000), 12)
     events: list[Event] = []
 
     async def collect() -> None:
@@ -107,7 +109,7 @@ def test_a_changed_proof_is_invalid(net: Net, profile: Path, tmp_path: Path) -> 
     proof = load_proof(tmp_path / "proof")
     save_proof(replace(proof, text="Another answer."), tmp_path / "text")
     save_proof(replace(proof, tokens=proof.tokens[:-1]), tmp_path / "tokens")
-    save_proof(replace(proof, prompt="another question"), tmp_path / "prompt")
+    save_proof(replace(proof, body=encode(one_message("another question"))), tmp_path / "prompt")
     for name, problem in (
         ("text", "text that was shown"), ("tokens", "other tokens than were streamed"),
         ("prompt", "whose hash was signed"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import digest
@@ -39,12 +40,12 @@ def test_the_questions_are_golden() -> None:
     )
     genesis = replace(Lab(4).genesis, sprint=RULES, epoch_blocks=40)
     genesis.__dict__["network"] = "n"  # fixed here: another default in the genesis file does not change the questions
-    prompt, signed = question(genesis, Sprint(3, b"\x01" * 32), b"\x02" * 32, "toy", 7)
-    assert prompt == (
+    body, signed = question(genesis, Sprint(3, b"\x01" * 32), b"\x02" * 32, "toy", 7)
+    assert body == one_message(
         "Write a long story in which all of these occur: journey, dolphin, button, banner, cattle, drum, "
         "candle, clock, brush, ocean, mist, duck, jewel, maple, dance, island."
     )
-    assert signed.inference_id.hex() == "9d09a717411ead70885c2deec7940abc53ea63927adf9ccc41d4012511bd3e2b"
+    assert signed.inference_id.hex() == "c4aa6e21bdd4e356e9cafd575fc6caa45dd464ce8be00b0edac4d179f143aab5"
 
 
 def test_the_id_binds_epoch_beacon_node_model_and_number() -> None:

@@ -81,7 +81,7 @@ def request(scene: Scene, client: Key, signer: Key, deadline: int = 0, **change:
     """A signed request of `client`. change: fields of Request with other values."""
     fields = {
         "version": VERSION, "network": scene.network, "account": client.public, "client_nonce": 0,
-        "model": _model(scene), "prompt_hash": bytes(32),
+        "model": _model(scene), "body_hash": bytes(32),
         "params": Params(), "prompt_tokens_max": 20, "max_tokens": 24, "max_price_micro": 100_000,
         "deadline_height": scene.height + deadline, "signer": signer.public, "draw_height": max(scene.height - 1, 0),
     } | change

@@ -10,6 +10,8 @@ from typing import Any
 
 import trio
 
+from p2p.base.body import one_message
+from p2p.base.codec import encode
 from p2p.base.keys import Key
 from p2p.base.limits import AGENT_WAIT_S
 from p2p.base.types import VERSION, SignedRequest
@@ -42,7 +44,7 @@ class Asked:
 def asked(net: Net, agent: int = 0, executor: int | None = None, *, max_tokens: int) -> Asked:
     wanted = bytes.fromhex(net.node(executor)) if executor is not None else None
     return Asked(
-        Endpoint(net.address(agent), net.genesis), Question(DEFAULT_MODEL, "hello", max_tokens=max_tokens),
+        Endpoint(net.address(agent), net.genesis), Question(DEFAULT_MODEL, one_message("hello"), max_tokens=max_tokens),
         Payer.load(net.directory / "client"), Overrides(choose_executor=wanted),
     )
 
@@ -94,7 +96,7 @@ async def say(network: Network, peer: str, frame: Frame) -> list[Frame]:
 async def ask_raw(network: Network, peer: str, signed: SignedRequest, prompt: str) -> list[Frame]:
     """The agent's answer to the request itself: an agent that is late refuses before it looks at one."""
     for _ in range(PATIENT):
-        answers = await say(network, peer, Ask(VERSION, signed, prompt))
+        answers = await say(network, peer, Ask(VERSION, signed, encode(one_message(prompt))))
         last = answers[-1]
         if not (isinstance(last, Failure) and (last.code, last.field) == ("overloaded", "agent")):
             return answers

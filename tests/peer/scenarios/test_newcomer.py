@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key
@@ -162,7 +163,7 @@ async def ask(
     """Events. The client knows the genesis file and the agent's address; a block is decided while the answer is on its
     way."""
     to = Endpoint(f"/ip4/127.0.0.1/tcp/1/p2p/{agent.peer_id}", lab.genesis)
-    question, payer = Question("toy", "hello", max_tokens=8), Payer(CLIENT, known_prices=prices)
+    question, payer = Question("toy", one_message("hello"), max_tokens=8), Payer(CLIENT, known_prices=prices)
     events: list[Event] = []
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:

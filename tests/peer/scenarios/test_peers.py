@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import trio
 
+from p2p.base.body import one_message
+from p2p.base.codec import encode
 from p2p.base.errors import Overloaded
 from p2p.base.genesis import GenesisAccount
 from p2p.base.keys import Key
@@ -142,7 +144,7 @@ def test_no_executor_works_for_a_client_that_poses_as_an_agent(net: Net) -> None
         own = Key.generate()
         for agent in (own.public, bytes.fromhex(net.node(0))):
             async with connected(net, 2, own) as network:
-                forward = Forward(VERSION, signed, "hello", agent, ())
+                forward = Forward(VERSION, signed, encode(one_message("hello")), agent, b"")
                 (answer,) = await say(network, net.address(2), forward)
                 assert isinstance(answer, Failure)
                 answers.append(answer)

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key, digest
@@ -57,7 +58,7 @@ class Wires:
     def request(self, account: Key, nonce: int, prompt_max: int = PROMPT_MAX) -> SignedRequest:
         lab = self.lab
         body = Request(
-            VERSION, lab.network, account.public, nonce, "toy", digest(b"prompt", PROMPT.encode()), Params(),
+            VERSION, lab.network, account.public, nonce, "toy", one_message(PROMPT).hash, Params(),
             prompt_max, TOKENS, 100,
             lab.height + 200, account.public, lab.chain.height(),
         )
@@ -76,7 +77,7 @@ class Wires:
         theirs.peer = agent.peer_id
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, drawn[0], theirs)
-            await mine.send(pack_frame(Forward(VERSION, signed, PROMPT, agent.public, ())))
+            await mine.send(pack_frame(Forward(VERSION, signed, encode(one_message(PROMPT)), agent.public, b"")))
             while True:
                 try:
                     frame = parse_frame(await mine.receive())

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import pytest
 import trio
+from p2p.text.vocabulary import text_hash
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
-from p2p.base.keys import Domain, Key, digest
+from p2p.base.keys import Domain, Key
 from p2p.base.limits import MAX_AFTER_STOP
 from p2p.base.types import (
     VERSION,
@@ -34,13 +36,12 @@ from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.verification.text import text_hash
 from p2p.wire.frames import Accepted, Ask, Declined, Done, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
 from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
 BODY = Request(
-    VERSION, "n", CLIENT.public, 1, "toy", digest(b"prompt", b"hi"), Params(), 50, 1000, 100, 40, CLIENT.public, 1
+    VERSION, "n", CLIENT.public, 1, "toy", one_message("hi").hash, Params(), 50, 1000, 100, 40, CLIENT.public, 1
 )
 SIGNED = SignedRequest(BODY, CLIENT.sign(Domain.REQUEST, "n", encode(BODY)))
 
@@ -122,7 +123,7 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(VERSION, SIGNED, "hi"), Reader(client), Usage(b"", 1, 1000), Room(outbox, 0))
+    session = _Session(Ask(VERSION, SIGNED, encode(one_message("hi"))), Reader(client), Usage(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)

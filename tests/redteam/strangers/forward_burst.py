@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import trio
 
+from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
-from p2p.base.keys import Domain, digest, public_key_of
+from p2p.base.keys import Domain, public_key_of
 from p2p.base.types import VERSION, Params, Request, SignedRequest
 from p2p.gossip.host import Network
 from p2p.peer.config import DEFAULT_MODEL
@@ -37,17 +38,17 @@ async def attack(target: Target) -> None:
 async def _ask(target: Target, network: Network, number: int, drawn: int) -> None:
     """Signed by hand: a client that checks what it is told takes more of the machine than the peers do."""
     account, peer = target.rich[number % len(target.rich)], target.peers()[number % len(target.addresses)]
-    prompt, price = f"burst {number}", 4 * target.genesis.models[0].price_micro
+    body, price = one_message(f"burst {number}"), 4 * target.genesis.models[0].price_micro
     request = Request(
         VERSION, network_of(target.genesis), account.public, 1 + number // len(target.rich), DEFAULT_MODEL,
-        digest(b"prompt", prompt.encode()), Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public,
+        body.hash, Params(), PROMPT_TOKENS, TOKENS, price, drawn + AHEAD, account.public,
         drawn, public_key_of(peer),
     )
     signed = SignedRequest(request, account.sign(Domain.REQUEST, request.network, encode(request)))
     with trio.move_on_after(STAYS_S) as stay:
         try:
             stream = await network.open_stream(peer, "infer")
-            await stream.send(pack_frame(Ask(VERSION, signed, prompt)))
+            await stream.send(pack_frame(Ask(VERSION, signed, encode(body))))
             first = await receive_frame(stream, Accepted, Failure)
         except FolkmootError as error:
             DEEDS[f"unanswered: {error.code}"] += 1
