@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
@@ -17,23 +17,26 @@ from msgspec.structs import replace
 
 from p2p.base.errors import ConfigError
 from p2p.base.limits import ENGINE_PAUSE_FIRST_S, ENGINE_PAUSE_MAX_S, MAX_LOG_TEXT, TASK_CALM_S
-from p2p.inference.vllm.engine import VllmClient
 from p2p.machine.logs import plain
 from p2p.machine.tasks import reason_of
 from p2p.peer.config import NodeConfig
 from p2p.peer.engine_watch import watch
 from p2p.peer.gate import Gate
-from p2p.peer.ml_node import Lend, Progress, Watch
 from p2p.peer.ml_settings import DEFAULT, MlNodeSettings
-from p2p.peer.ready_engine import ReadyEngine
 from p2p.scheduling.metrics import Metrics
 from p2p.scheduling.nodes import NodeSpec
+
+if TYPE_CHECKING:
+    from p2p.inference.vllm.engine import VllmClient
+    from p2p.peer.ml_node import Lend, Progress, Watch
+    from p2p.peer.ready_engine import ReadyEngine
+
+    # finds or starts one ML node, tests it, lends it while `watch` runs; raises when it does not come up
+    RunOne = Callable[[NodeConfig, Lend, Progress, Watch], Awaitable[None]]
 
 log = structlog.get_logger()
 
 IDLE_LOOK_S = 0.2  # between two looks whether a node that is to be removed is idle
-# finds or starts one ML node, tests it, lends it while `watch` runs; raises when it does not come up
-RunOne = Callable[[NodeConfig, Lend, Progress, Watch], Awaitable[None]]
 
 
 @dataclass(slots=True)

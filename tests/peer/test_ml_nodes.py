@@ -22,10 +22,8 @@ from p2p.peer import engine_watch, ml_nodes
 from p2p.peer.config import NodeConfig, load_config, make_config
 from p2p.peer.gate import Gate
 from p2p.peer.ml_control import ml_handler
-from p2p.peer.ml_node import Lend, Progress, Watch
 from p2p.peer.ml_nodes import MlNodes
 from p2p.peer.ml_settings import MlNodeSettings
-from p2p.peer.ready_engine import ReadyEngine
 from p2p.scheduling.jobs import Job, Kind
 
 FAKE = Path(__file__).parent / "fake_vllm.py"
@@ -38,7 +36,7 @@ class Engines:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.broken: set[str] = set()  # urls of those that do not come up
 
-    async def run_one(self, config: NodeConfig, lend: Lend, say: Progress, watch: Watch) -> None:
+    async def run_one(self, config: NodeConfig, lend: Any, say: Any, watch: Any) -> None:
         url = config.ml_node or ""
         if url in self.broken:
             raise Unavailable("out of memory", field="ml_node")
@@ -51,7 +49,7 @@ class Engines:
                     if process.poll() is not None:
                         raise Unavailable("it ended while loading", field="ml_node")
                     await trio.sleep(0.01)
-                lend(ReadyEngine(client, client, frozenset({2})))
+                lend(client)  # what is lent is not looked at
                 await watch(client)
         finally:
             lend(None)
