@@ -19,12 +19,12 @@ from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_ONCE
 from p2p.base.types import AGENT_CAUSED
 from p2p.peer.agent_credit import Credit
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
-from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.start_first import StartFirst
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.peer.outbox import Outbox, Room
+    from p2p.peer.ready_engine import ReadyEngine
     from p2p.wire.frames import Forward
 
 RECORDS_OF_AN_ANSWER = 2  # a finish, and a Busy where the agent spoils it

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from p2p.base.errors import Overloaded
-from p2p.base.types import AGENT_CAUSED, Request
+from p2p.base.types import AGENT_CAUSED, NO_SESSION, Request
 from p2p.peer.admission import RECORDS_OF_AN_ANSWER, Admission, Admitted, NotAdmitted
 from p2p.peer.gate import Gate
-from p2p.peer.ready_engine import ReadyEngine
 from p2p.scheduling.jobs import Job, Kind
-from p2p.wire.frames import Forward
+
+if TYPE_CHECKING:
+    from p2p.peer.ready_engine import ReadyEngine
+    from p2p.wire.frames import Forward
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Scheduled(Admission):
         wait for the place up to QUEUE_AGE_S. Raises NotAdmitted."""
         signed, request = forward.signed_request, forward.signed_request.request
         inference_id = signed.inference_id
+        if inference_id in self._held:
+            raise NotAdmitted("this peer answers this request already")
         with ExitStack() as held:
             try:
                 most = request.prompt_tokens_max + request.max_tokens
@@ -71,10 +76,9 @@ class Scheduled(Admission):
     def job(self, request: Request) -> Job:
         """What the scheduler is asked for."""
         kind = Kind.OWN if bytes(request.account) in self.own else Kind.PAID
-        session = bytes(request.session)
+        session = b"" if request.session == NO_SESSION else bytes(request.session)
         return Job(
-            kind, request.model, request.prompt_tokens_max, request.max_tokens, bytes(request.account),
-            session if any(session) else b"",
+            kind, request.model, request.prompt_tokens_max, request.max_tokens, bytes(request.account), session,
         )
 
 
