@@ -61,6 +61,8 @@ class MlNodes:
     run_one: RunOne
     say: Progress = lambda text: None  # for the operator
     changed: Callable[[], None] = lambda: None  # an ML node was lent, or taken back
+    # whether an error of the node `default` ends the peer, as a wrong setting may before it ever served
+    fatal: Callable[[BaseException], bool] = lambda error: False
     _all: dict[str, Supervised] = field(default_factory=dict)
     _nursery: trio.Nursery | None = None
 
@@ -160,7 +162,7 @@ class MlNodes:
                 pause_s = min(2 * pause_s, ENGINE_PAUSE_MAX_S)
 
     async def _once(self, one: Supervised) -> str:
-        """From its start to its end: why it ended. Raises StorageError and Cancelled."""
+        """From its start to its end: why it ended. Raises StorageError, Cancelled and what is fatal."""
         one.starts += 1
         name = one.settings.name
 
@@ -171,7 +173,7 @@ class MlNodes:
             await self.run_one(one.config, partial(self._lend, one), partial(self._say, one), watched)
             return "it ended"
         except BaseException as error:
-            reason = reason_of(error)
+            reason = reason_of(error, self.fatal) if name == DEFAULT else reason_of(error)
             if not isinstance(reason, ConfigError):
                 log.warning("an ML node failed", ml_node=name, reason=str(reason)[:MAX_LOG_TEXT])
             return str(reason) or type(reason).__name__

@@ -9,15 +9,17 @@ Checks and answers of the sprint ask the same scheduler, with their own classes 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from p2p.base.errors import Overloaded
 from p2p.base.types import AGENT_CAUSED, NO_SESSION, Request
 from p2p.peer.admission import RECORDS_OF_AN_ANSWER, Admission, Admitted, NotAdmitted
-from p2p.peer.gate import Gate
+from p2p.peer.gate import Gate, Place
 from p2p.scheduling.jobs import Job, Kind
+
+HoldPlace = Callable[[Job], AbstractAsyncContextManager[Place]]  # Gate.hold, for validator and sprint
 
 if TYPE_CHECKING:
     from p2p.peer.ready_engine import ReadyEngine

@@ -170,6 +170,26 @@ async def test_a_fault_of_our_own_is_a_restart_too(tmp_path: Path, quick: Engine
         await until(lambda: times == 2 and states(nodes)["a"] == "ready")
 
 
+async def test_a_wrong_setting_of_the_single_node_may_end_the_peer_and_no_other_does(
+    tmp_path: Path, quick: Engines
+) -> None:
+    async def wrong(*arguments: Any) -> None:
+        raise ConfigError("a setting", field="model")
+
+    for name, ends in (("default", True), ("other", False)):
+        config = make_config(tmp_path, {"ml_node": "http://x"} if ends else {"ml_nodes": [
+            {"name": name, "model": "m", "url": "http://x"},
+        ]})
+        nodes = MlNodes(config, Gate(), wrong, fatal=lambda error: isinstance(error, ConfigError))
+        with trio.move_on_after(0.2) as running:
+            try:
+                await nodes.run()
+            except ExceptionGroup as group:
+                assert group.subgroup(ConfigError) is not None
+        assert running.cancelled_caught is not ends
+    del quick
+
+
 # -- what `folkmoot ml` asks -------------------------------------------------------------------------------------------
 
 

@@ -224,16 +224,14 @@ def test_strangers_have_their_turn_among_own_clients() -> None:
     (running,) = fill(made, 1)
     paid = made.offer(job(Kind.PAID, b"p"), 0.0)
     assert isinstance(paid, Queued)
-    before = 0
-    while True:
+    begun = []
+    for _ in range(PAID_TURN + 2):
         made.offer(job(Kind.OWN, b"o"), 0.0)
         made.ended(running, 100, 0.0)
         (placed,) = made.tick(0.0)
         running = placed.ticket
-        if running == paid.ticket:
-            break
-        before += 1
-    assert before == PAID_TURN
+        begun.append(running)
+    assert begun.index(paid.ticket) == PAID_TURN
 
 
 def test_checks_and_the_sprint_begin_in_gaps_only() -> None:

@@ -37,6 +37,19 @@ def test_accounts_with_work_waiting_get_equal_shares_whatever_they_ask(seed: int
     assert max(shares) < 1.1 * min(shares), shares
 
 
+def test_an_account_pays_for_what_its_answers_used_and_not_for_what_they_might_have() -> None:
+    def used(one: Job, chance: random.Random) -> int:
+        del chance
+        return one.tokens if one.account == b"all" else one.prompt_tokens + one.max_tokens // 10
+
+    world = World([Engine("a", 8, 100_000)], used, 0)
+    for name in (b"all", b"tenth"):
+        world.backlog(lambda name=name: job(account=name, prompt=10, most=200), 40)  # type: ignore[misc]
+    world.run(400.0)
+    shares = world.served[b"all"], world.served[b"tenth"]
+    assert max(shares) < 1.15 * min(shares), shares
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_modest_account_hardly_notices_a_greedy_one(seed: int) -> None:
     world = World([Engine("a", 8, 100_000)], some_of_it, seed)
