@@ -102,6 +102,30 @@ MAX_FETCHES: Final = 64  # payloads a validator looks for at once: one that hide
 MAX_SPRINT_ANSWERS: Final = 1 << 16  # answers under one commitment: its proofs have at most 16 hashes
 SPRINT_COMMIT_LEAD: Final = 3  # heights before the sprint's end at which a peer commits, so that a block takes it
 
+# -- inference: the scheduler of a host's ML nodes (p2p/scheduling)
+MAX_ML_NODES: Final = 16  # of one peer: each is a process, a task and a log
+MAX_NODE_JOBS: Final = 1024  # that the settings may allow on one ML node at once
+QUEUE_AGE_S: Final = 15.0  # for which a client's request waits for a place; then its agent asks another executor
+CHECK_AGE_S: Final = 600.0  # the same for a check without a time of its own
+SPRINT_AGE_S: Final = 3600.0  # the same for an answer of the sprint
+MAX_QUEUED: Final = 256  # jobs of one class that wait for one model
+QUEUED_OF_ACCOUNT: Final = 64  # of these, of one account
+CHECKS_PER_NODE: Final = 2  # checks at once on one ML node: a prefill slows every answer that runs beside it
+PAID_TURN: Final = 4  # requests of own clients after which a stranger's that waits has its turn
+CHECK_TURN: Final = 16  # jobs after which a check that waits has its turn
+SPRINT_TURN: Final = 64  # and an answer of the sprint
+MAX_OVERTAKEN: Final = 16  # jobs that may overtake one for which there is no room yet
+KV_FULL: Final = 0.95  # share of the KV cache from which on an ML node that works gets nothing more
+ENGINE_QUEUE_S: Final = 3.0  # for which an engine's own queue may hold jobs before it gets no more: two looks
+MAX_AFFINE: Final = 4096  # sessions for which the ML node that served them last is remembered
+RETRY_LEAST_S: Final = 1  # shortest and longest time that a Busy names
+RETRY_MOST_S: Final = 60
+RATE_HALF_S: Final = 60.0  # in which a measured rate counts half
+MAX_METRICS: Final = MIB  # of an engine's /metrics: vLLM's has some 100 KiB
+MAX_METRICS_LINES: Final = 1 << 14
+MAX_METRICS_LINE: Final = 16 * KIB  # characters of one line: vLLM's longest names some 50 settings
+METRICS_TIMEOUT_S: Final = 5.0  # for one look at an engine
+
 # -- inference: the engine
 MAX_ENGINE_ROWS: Final = 16  # sequences in one batch of the torch engine
 MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
@@ -435,3 +459,6 @@ assert 3 * WORKING_EVERY_S < EXECUTOR_SILENT_S < TOKEN_TIMEOUT_S
 assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME
 assert MAX_PATTERN < MAX_GRAMMAR
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY
+assert ENGINE_WATCH_S < ENGINE_QUEUE_S < QUEUE_AGE_S < FIRST_TOKEN_TIMEOUT_S / 2
+assert QUEUED_OF_ACCOUNT < MAX_QUEUED
+assert MAX_METRICS_LINE * 8 < MAX_METRICS

@@ -27,6 +27,7 @@ from p2p.cli import (
     governance,
     lab_peer,
     local,
+    ml,
     model,
     prove,
     serve,
@@ -42,7 +43,7 @@ NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
     local, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove, attack, calibrate,
-    testnet, account, governance, model, simulate,
+    testnet, account, governance, model, simulate, ml,
 )
 
 

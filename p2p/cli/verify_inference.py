@@ -198,7 +198,8 @@ def _from_proof(proof: AnswerProof) -> Case:
 
     request, accepted = proof.signed_request.request, proof.accepted
     return Case(
-        request, proof.finish.record, accepted.beacon, open_body(proof.body, request.body_hash), parse(proof.artifact), accepted.candidates,
+        request, proof.finish.record, accepted.beacon, open_body(proof.body, request.body_hash),
+        parse(proof.artifact), accepted.candidates,
     )
 
 
@@ -219,7 +220,8 @@ def _from_store(options: argparse.Namespace) -> Case:
     payload = unpack(Payload, bytes.fromhex(kept.payload))
     request, finish = unpack(Request, bytes.fromhex(kept.request)), unpack(FinishRecord, bytes.fromhex(kept.finish))
     drawn = tuple(map(bytes.fromhex, kept.candidates))
-    return Case(request, finish, bytes.fromhex(kept.beacon), open_body(payload.body, request.body_hash), parse(payload.artifact), drawn)
+    body = open_body(payload.body, request.body_hash)
+    return Case(request, finish, bytes.fromhex(kept.beacon), body, parse(payload.artifact), drawn)
 
 
 def _compared_with_chain(

@@ -7,8 +7,8 @@ than there are. What holds a place has room for its records too, so no answer is
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_ONCE
 from p2p.base.types import AGENT_CAUSED
 from p2p.peer.agent_credit import Credit
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
-from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.start_first import StartFirst
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.peer.outbox import Outbox, Room
+    from p2p.peer.ready_engine import ReadyEngine
     from p2p.wire.frames import Forward
 
 RECORDS_OF_AN_ANSWER = 2  # a finish, and a Busy where the agent spoils it
@@ -91,6 +91,7 @@ class Admitted:
 
     usage: Usage  # of its agent's quota
     room: Room  # in the outbox
+    ready: ReadyEngine | None = None  # of the ML node it was placed on; None: the peer's only one
 
 
 @dataclass(slots=True)
@@ -117,6 +118,11 @@ class Admission:
     def _starter(self, inference_id: bytes) -> bytes | None:
         draw = self.chain.reader.draw_of(inference_id)
         return draw.agent if draw is not None else None
+
+    @property
+    def running(self) -> int:
+        """Requests that hold a place."""
+        return self.places.taken
 
     def is_running(self, inference_id: bytes) -> bool:
         return inference_id in self.places
@@ -145,13 +151,18 @@ class Admission:
                 raise NotAdmitted((AGENT_CAUSED if of_quota else "") + error.message) from error
             yield Admitted(usage, room)
 
+    @asynccontextmanager
+    async def admit(self, forward: Forward) -> AsyncIterator[Admitted]:
+        """As `hold`. What takes this one's place may let the request wait here (scheduled.py)."""
+        with self.hold(forward) as admitted:
+            yield admitted
+
     async def engine_for(self, forward: Forward, spec: ModelSpec, ready: ReadyEngine | None) -> ReadyEngine:
         """The engine that answers this request. Raises NotAdmitted if there is none now, if it may not serve the model,
-        or if agent or account did not pay for earlier work."""
+        or if agent or account did not pay for earlier work. Whether it answers is watched elsewhere (engine_watch.py):
+        no request asks."""
         if ready is None:
             raise NotAdmitted("loading")
-        if not await ready.engine.health():
-            raise NotAdmitted("the ML node does not answer")
         if unfit := ready.unfit_for(spec) or self.chain.reader.stack_problem(self.node, spec.model, str(ready.stack)):
             raise NotAdmitted(unfit)
         account = forward.signed_request.request.account

@@ -19,6 +19,7 @@ from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER,
 from p2p.base.toml_file import read_toml
 from p2p.chain.checkpoint import parse_checkpoint
 from p2p.machine.logs import FORMATS, LEVELS
+from p2p.peer.ml_settings import DEFAULT, MlNodeSettings, check_ml_nodes
 from p2p.peer.quotas import Limit
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
@@ -55,6 +56,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Text = "vllm"  # or "torch": plain torch and transformers, in the peer's own process
     engine_threads: Count | None = None  # of torch; None: all cores
     engine_flags: tuple[Text, ...] = ()  # passed to vLLM as they are
+    ml_nodes: tuple[MlNodeSettings, ...] = ()  # more ML nodes, each a table [[ml_nodes]] (ml_settings.py)
+    own_accounts: tuple[Text, ...] = ()  # accounts in hexadecimal digits whose requests go before those of others
 
     # times
     block_interval_ms: Count = 300  # after a decision, with transactions waiting
@@ -76,6 +79,16 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoint: Text | None = None  # HEIGHT:BLOCK_ID from a trusted source: no other history below it is believed
     log_level: Text = "info"
     log_format: Text = "text"
+
+    @property
+    def every_ml_node(self) -> tuple[MlNodeSettings, ...]:
+        """The one that the settings of a single node describe, where they do, and those of [[ml_nodes]]."""
+        if self.ml_node is None and self.model_path is None:
+            return self.ml_nodes
+        own = MlNodeSettings(
+            DEFAULT, self.model, self.ml_node, self.model_path, self.ml_node_key, self.tokenizer, self.engine_flags,
+        )
+        return (own, *self.ml_nodes)
 
     @property
     def account_limit(self) -> Limit:
@@ -118,6 +131,7 @@ def make_config(directory: Path, table: dict[str, Any]) -> NodeConfig:
             check_multiaddr(address, name, with_peer=name == "bootstrap")
     if config.checkpoint is not None:
         parse_checkpoint(config.checkpoint)
+    check_ml_nodes(config.ml_nodes, (DEFAULT,) if config.ml_node or config.model_path else ())
     for name, is_good, sentence in _RULES:
         if not is_good(config):
             raise ConfigError(sentence.format(value=getattr(config, name)), field=name)
@@ -132,6 +146,7 @@ def _one_of(name: str, allowed: tuple[str, ...]) -> Rule:
 
 
 _RULES: tuple[Rule, ...] = (
+    ("own_accounts", lambda c: all(map(is_key, c.own_accounts)), "each is a public key of 64 hexadecimal digits"),
     _one_of("log_level", LEVELS),
     _one_of("log_format", FORMATS),
     _one_of("engine", ENGINES),
@@ -158,6 +173,10 @@ _RULES: tuple[Rule, ...] = (
         "{value} holds no model (config.json is missing)"
     ),
 )
+
+
+def is_key(text: str) -> bool:
+    return len(text) == 64 and set(text.lower()) <= set("0123456789abcdef")
 
 
 def is_url(text: str) -> bool:

@@ -9,7 +9,7 @@ Three kinds: a vLLM that this process starts and supervises, a running one by UR
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -38,6 +38,7 @@ HEALTH_LOOK_S = 1.0  # between two looks whether a server has come up
 
 Lend = Callable[[ReadyEngine | None], None]  # None: it is taken back
 Progress = Callable[[str], None]
+Watch = Callable[[VllmClient], Awaitable[None]]  # returns when the server is to be taken back
 
 
 async def load_text(config: NodeConfig, spec: ModelSpec | None) -> ModelText | None:
@@ -68,11 +69,11 @@ def known_ends(config: NodeConfig) -> tuple[int, ...]:
 
 async def run_ml_node(
     config: NodeConfig, roles: Roles, wanted: Callable[[], Wanted], lend: Lend, progress: Progress,
-    text: ModelText | None = None
+    text: ModelText | None = None, watch: Watch | None = None,
 ) -> None:
     """Until cancelled: find or start it, test it, lend it while it answers. wanted: what the registry says of the
-    model. Raises ConfigError, and Unavailable if an engine that was started here does not come up: the caller tries
-    again."""
+    model. watch: looks at the server while it is lent; None: only whether it answers. Raises ConfigError, and
+    Unavailable if an engine that was started here does not come up: the caller tries again."""
     say = quiet(progress)
     try:
         if config.engine == "torch":
@@ -84,7 +85,7 @@ async def run_ml_node(
             while True:
                 found = await _tested(roles, client, honest, wanted, say)
                 lend(replace(found, text=text))
-                await _until_silent(client)
+                await (watch or _until_silent)(client)
                 lend(None)
                 say(f"the ML node at {client.url} does not answer any more")
     finally:

@@ -33,8 +33,9 @@ from p2p.peer.roles import Roles
 from p2p.verification.engine import Job
 from testnet.simulated_engine import BAD, EOS, VOCAB, Handler, Toy, text_of
 
-WANTED = Wanted(DEFAULT_MODEL, 2048, VOCAB, lambda tokens: "".join(map(text_of, tokens)))
 ENDS = frozenset({EOS})
+TEXT: Any = ToyText()
+WANTED = Wanted(DEFAULT_MODEL, 2048, ENDS, VOCAB, TEXT)
 
 
 class Fake:
@@ -64,7 +65,7 @@ def fake() -> Iterator[Fake]:
 
 async def check(url: str) -> None:
     async with server.closing(VllmClient(url, DEFAULT_MODEL)) as client:
-        await self_test(client, WANTED, ENDS)
+        await self_test(client, WANTED)
 
 
 async def test_an_honest_node_passes_again_and_again(fake: Fake) -> None:
@@ -83,12 +84,12 @@ async def test_a_node_that_would_have_its_honest_answers_refused_is_refused(fake
 
 
 @pytest.mark.parametrize(
-    "wanted", [Wanted("other", 2048), Wanted(DEFAULT_MODEL, 4096), Wanted(DEFAULT_MODEL, 2048, 20)]
+    "wanted", [Wanted("other", 2048, ENDS), Wanted(DEFAULT_MODEL, 4096, ENDS), Wanted(DEFAULT_MODEL, 2048, ENDS, 20)]
 )
 async def test_another_model_than_the_registrys_is_refused(fake: Fake, wanted: Wanted) -> None:
     async with server.closing(VllmClient(fake.url, DEFAULT_MODEL)) as client:
         with pytest.raises(Unavailable, match="not fit"):
-            await self_test(client, wanted, ENDS)
+            await self_test(client, wanted)
 
 
 async def test_a_wrong_setting_is_not_tested_for_ever(fake: Fake, tmp_path: Path) -> None:

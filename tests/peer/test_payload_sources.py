@@ -73,7 +73,7 @@ async def test_the_executor_is_asked_first_and_alone_where_it_answers(autojump_c
 async def test_who_the_executor_leaves_out_has_it_from_another(who: bytes, executor: str, autojump_clock: Any) -> None:
     streams: dict[bytes, Any] = {who: FakeStream(PAYLOAD)}
     if executor != "gone":
-        other = Payload(PROMPT, answer(41)[1].artifact)
+        other = Payload(encode(one_message(PROMPT)), answer(41)[1].artifact)
         streams[EXECUTOR] = {
             "silent": Silent(PAYLOAD), "refuses": Refusing(PAYLOAD), "lies": FakeStream(other)
         }[executor]
@@ -113,5 +113,5 @@ def test_the_order_is_drawn_for_each_validator_and_begins_with_the_executor() ->
 def test_only_what_was_signed_for_is_taken() -> None:
     assert open_payload(PAYLOAD, CLAIM) is not None
     assert open_payload(Payload(encode(one_message("another prompt")), PAYLOAD.artifact), CLAIM) is None
-    assert open_payload(Payload(PROMPT, b"\x80"), CLAIM) is None
-    assert open_payload(Payload(PROMPT, answer(41)[1].artifact), CLAIM) is None
+    assert open_payload(Payload(encode(one_message(PROMPT)), b"\x80"), CLAIM) is None
+    assert open_payload(Payload(encode(one_message(PROMPT)), answer(41)[1].artifact), CLAIM) is None

@@ -15,6 +15,8 @@ from p2p.base.keys import Domain, Key, verify
 from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import Streamed
 from p2p.peer.showing import Showing
+from p2p.peer.telling import Telling
+from p2p.text.vocabulary import TextStream
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after
 from p2p.wire.frames import Tokens, parse_frame
@@ -39,7 +41,7 @@ class Kept:
 async def shown(pauses: list[float], late: list[bool]) -> list[Tokens]:
     """The frames of one token after each pause."""
     signed, stream = request(), Kept()
-    showing = Showing(stream, KEY, signed, WORDS)  # type: ignore[arg-type]
+    showing = Showing(Telling(stream), KEY, signed, TextStream(WORDS))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(showing.flush_late)
         for at, pause in enumerate(pauses):
@@ -74,7 +76,7 @@ async def test_a_late_peer_signs_once_for_many(autojump_clock: MockClock) -> Non
 
 async def test_a_held_token_does_not_wait_for_the_next_one(autojump_clock: MockClock) -> None:
     signed, stream = request(), Kept()
-    showing = Showing(stream, KEY, signed, WORDS)  # type: ignore[arg-type]
+    showing = Showing(Telling(stream), KEY, signed, TextStream(WORDS))  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(showing.flush_late)
         for token in (200, 201):

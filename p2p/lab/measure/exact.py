@@ -42,7 +42,8 @@ async def run(
 ) -> list[dict[str, Any]]:
     """One row for each exact attack: how many answers it changed, and how many of these stage 0 refused.
 
-    The first row counts honest answers to the same prompts, of which none may be refused. words: the model's text. eos: the model's end tokens.
+    The first row counts honest answers to the same prompts, of which none may be refused. words: the model's text. eos:
+    the model's end tokens.
     """
     jobs, rows = [], []
     for number, prompt in enumerate(prompts[:EXACT_PROMPTS]):

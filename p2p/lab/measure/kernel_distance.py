@@ -49,7 +49,9 @@ def collect(measured: Measured) -> None:
     model = prepare_model()
     honest, words, prompts = TorchModel(model), read_model_text(model), shipped.load()[:PROMPTS]
     if not measured.has_answers(RUN):
-        jobs = [Job(words.prompt(one_message(p.text)), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts]
+        jobs = [
+            Job(words.prompt(one_message(p.text)), p.max_tokens, FREE, digest(b"apart", p.id.encode())) for p in prompts
+        ]
         steps = generate_all(honest, jobs, max_rows=BATCH)
         measured.put_answers(RUN, [
             Answer(p.id, job.seed.hex(), tuple(job.prompt_tokens), tuple(found))

@@ -1,0 +1,1 @@
+"""p2p.scheduling: see README.md in this folder."""
