@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from msgspec.structs import replace
-from p2p.text.vocabulary import text_hash
 
 from p2p.base.body import one_message, open_body
 from p2p.base.codec import encode, unpack

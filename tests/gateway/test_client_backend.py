@@ -18,13 +18,12 @@ from p2p.gateway.core.refusals import NotFound
 pytest.importorskip("p2p.client.client")
 pytest.importorskip("p2p.text.model_text")
 
-from p2p.client.model_card import ModelCard
-from p2p.text.tool_formats.formats import FORMATS
-
 from p2p.client.events import Accepted, Done, Event, TermsShown, Token, Trying
+from p2p.client.model_card import ModelCard
 from p2p.client.receipt import Receipt
 from p2p.gateway.client_backend import ClientBackend, NetworkTools
 from p2p.gateway.client_events import ClientEvents
+from p2p.text.tool_formats.formats import FORMATS
 from p2p.verification.artifact import Position
 
 ASKED = Asked("m", one_message("hi"), Params(), 10, 4)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
-from p2p.text.vocabulary import text_hash
 
 from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest

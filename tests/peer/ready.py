@@ -15,7 +15,7 @@ from tests.verification.toy import WORDS
 class ToyText:
     """FAKE: the text of the toy model. A prompt is a 1 and the bytes of all that is said."""
 
-    tokenizer = b""
+    tokenizer, has_template = b"", True
     tokenizer_hash = template_hash = bytes(32)
 
     def __init__(self, vocabulary: Vocabulary = WORDS, tokens: tuple[int, ...] | None = None) -> None:

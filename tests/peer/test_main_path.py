@@ -60,7 +60,7 @@ def test_questions_to_two_peers_at_once_are_two_inferences_on_the_chain(net: Net
 
 @pytest.mark.parametrize(("extra", "field"), [
     ({"prompt": " "}, "prompt"), ({"max_tokens": "0"}, "max_tokens"), ({"max_tokens": "100000"}, "max_tokens"),
-    ({"model": "gpt-9"}, "model"), ({"prompt": "x" * 70000}, "prompt"),
+    ({"model": "gpt-9"}, "model"), ({"prompt": "x" * 70000}, "prompt_tokens_max"),
 ])
 def test_a_bad_request_is_refused_by_name(net: Net, extra: dict[str, str], field: str) -> None:
     before = net.balance()

@@ -31,7 +31,8 @@ from p2p.peer import ml_node as mlnode
 from p2p.peer.config import DEFAULT_MODEL, NodeConfig
 from p2p.peer.roles import Roles
 from p2p.verification.engine import Job
-from testnet.simulated_engine import BAD, EOS, VOCAB, Handler, Toy, text_of
+from testnet.simulated_engine import BAD, EOS, VOCAB, Handler, Toy
+from tests.peer.ready import ToyText
 
 ENDS = frozenset({EOS})
 TEXT: Any = ToyText()

@@ -252,7 +252,7 @@ TAKEN = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), NODES)
     ([TAKEN, Trying(NODES[0]), said([7]), said([7])], "position"),
     ([TAKEN, Trying(NODES[0]), said([7, 8])], "position"),
     ([TAKEN, Trying(NODES[0]), said([7], "x" * 5000)], "text"),
-    ([TAKEN, *[said([7] * (at + 1)) for at in range(1001)]], "position"),
+    ([TAKEN, Trying(NODES[0]), *[said([7] * (at + 1)) for at in range(1001)]], "position"),
 ])
 async def test_an_agent_cannot_keep_a_client_for_ever(frames: list[Any], field: str) -> None:
     """Each frame brings the end nearer: a frame that does not ends it."""
