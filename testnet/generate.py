@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,11 @@ def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
 def _spec(model_dir: Path | None) -> ModelSpec:
     """What the genesis file says of the model in `model_dir`; None: of the simulated one."""
     if model_dir is None:
-        from testnet.simulated_engine import EOS
+        from testnet.simulated_engine import EOS, TEMPLATE, tokenizer_json
 
-        weights = template = bytes(32)
-        files: dict[str, Any] = {"eos_ids": (EOS,)}
+        weights, template = bytes(32), sha256(TEMPLATE.encode()).digest()
+        tokenizer = sha256(tokenizer_json().encode()).digest()
+        files: dict[str, Any] = {"eos_ids": (EOS,), "tokenizer_hash": tokenizer}
     else:
         from p2p.inference.stack.model import weights_hash
         from p2p.text.model_files import describe

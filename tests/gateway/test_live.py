@@ -1,0 +1,126 @@
+"""The gateway over a live network: real peers in real processes, unmodified SDKs, SIMULATED engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from p2p.peer.config import DEFAULT_MODEL
+from tests.net_lab import Net, until
+
+openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
+anthropic = pytest.importorskip("anthropic", reason="the SDK anthropic is not installed")
+pytestmark = pytest.mark.network
+ASKED = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    found = Net(tmp_path_factory.mktemp("gateway") / "net")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def url(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log = tmp_path_factory.mktemp("log") / "gateway.log"
+    with log.open("wb") as out:
+        argv = [sys.executable, "-m", "p2p", "gateway", "--json", "--dir", str(net.directory / "client"), "--listen",
+                "127.0.0.1:0", *(word for at in range(4) for word in ("--peer", net.address(at)))]
+        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        def said() -> str:
+            assert process.poll() is None, log.read_text()
+            lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+            return next((str(line["url"]) for line in lines if line.get("event") == "listening"), "")
+
+        yield str(until(said, 60))
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_chat_is_answered_and_settled(net: Net, url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(
+        model=DEFAULT_MODEL, messages=ASKED, max_tokens=12, seed=7, temperature=1,
+    )
+    answer = raw.parse()
+    assert answer.choices[0].message.content
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 12
+    found = net.final(raw.headers["x-folkmoot-inference"])
+    assert found["output_tokens"] == 12
+    shown = httpx.get(f"{url}/v1/folkmoot/inferences/{raw.headers['x-folkmoot-inference']}").json()
+    assert shown["status"] == found["status"]
+    again = client.chat.completions.create(model=DEFAULT_MODEL, messages=ASKED, max_tokens=12, seed=7, temperature=1)
+    assert again.choices[0].message.content == answer.choices[0].message.content, "the same seed, the same answer"
+
+
+def test_a_stream_is_the_same_text_in_pieces_with_usage_in_the_end(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    asked = {"model": DEFAULT_MODEL, "messages": ASKED, "max_tokens": 20, "seed": 3, "logprobs": True, "top_logprobs": 3}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == 20
+    rows = [row for chunk in chunks if chunk.choices and chunk.choices[0].logprobs
+            for row in chunk.choices[0].logprobs.content]
+    assert [row.logprob for row in rows] == [row.logprob for row in whole.choices[0].logprobs.content]
+
+
+def test_a_stop_string_ends_the_answer_and_is_not_shown(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    asked = {"model": DEFAULT_MODEL, "prompt": "hello", "max_tokens": 40, "seed": 5}
+    text = client.completions.create(**asked).choices[0].text
+    stop = text[10:12]
+    found = client.completions.create(**asked, stop=[stop]).choices[0]
+    assert found.text == text[: text.index(stop)]
+    assert found.finish_reason == "stop"
+
+
+def test_an_answer_bound_to_a_schema_is_valid(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}, "ok": {"type": "boolean"}},
+              "required": ["n", "ok"], "additionalProperties": False}
+    found = client.chat.completions.create(
+        model=DEFAULT_MODEL, messages=ASKED, max_tokens=60, seed=11,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}},
+    ).choices[0]
+    assert found.finish_reason == "stop"
+    assert set(json.loads(found.message.content)) == {"n", "ok"}
+
+
+def test_messages_and_responses_answer_too(url: str) -> None:
+    claude = anthropic.Anthropic(base_url=url, api_key="none")
+    said = claude.messages.create(model=DEFAULT_MODEL, max_tokens=8, system="brief", messages=ASKED[1:])
+    assert said.content[0].text
+    assert said.stop_reason == "max_tokens"
+    assert claude.messages.count_tokens(model=DEFAULT_MODEL, messages=ASKED[1:]).input_tokens == 1 + len("hello")
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    first = client.responses.create(model=DEFAULT_MODEL, input="hello", max_output_tokens=8)
+    assert first.output_text
+    then = client.responses.create(
+        model=DEFAULT_MODEL, input="and then?", max_output_tokens=8, previous_response_id=first.id,
+    )
+    assert then.usage.input_tokens > first.usage.input_tokens
+
+
+def test_what_cannot_be_is_refused_by_name(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="gpt-9", messages=ASKED)
+    assert unknown.value.body["param"] == "model"
+    with pytest.raises(openai.BadRequestError) as long:
+        client.chat.completions.create(model=DEFAULT_MODEL, messages=[{"role": "user", "content": "x" * 70_000}])
+    assert "context" in str(long.value)
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]
+    with pytest.raises(openai.BadRequestError) as seen:
+        client.chat.completions.create(model=DEFAULT_MODEL, messages=image)
+    assert seen.value.body["param"].startswith("messages[0].content[0]")
