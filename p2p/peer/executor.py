@@ -103,7 +103,7 @@ class Executor:
     @property
     def jobs(self) -> int:
         """Requests running now."""
-        return self.admission.places.taken
+        return self.admission.running
 
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
@@ -119,7 +119,7 @@ class Executor:
         """Find a place, and answer there. Raises NotAdmitted, FolkmootError."""
         if await self.admission.wait_for_start(forward):
             checked = self._check(telling.stream.peer, forward)
-        with self.admission.hold(forward) as admitted:
+        async with self.admission.admit(forward) as admitted:
             await self._serve(telling, forward, checked, admitted)
 
     async def _serve(self, telling: Telling, forward: Forward, checked: Checked, admitted: Admitted) -> None:
@@ -127,7 +127,7 @@ class Executor:
         signed, (beacon, drawn, body) = forward.signed_request, checked
         spec = self.chain.reader.model(signed.request.model, signed.request.draw_height)
         assert spec is not None  # _check refused unknown models
-        ready = await self.admission.engine_for(forward, spec, self.ready)
+        ready = await self.admission.engine_for(forward, spec, admitted.ready or self.ready)
         ends = spec.ends(ready.eos_ids)
         if wrong := wrong_beginning(forward, body.begun_tokens, spec, ends, drawn, self.key.public):
             self._busy_on_chain(admitted.room, forward, wrong)  # the agent may keep it to itself
@@ -226,10 +226,10 @@ class Executor:
         cached = steps[len(job.prefix)].cached
         await turn.telling.send(Done(finish, raw, cached))
 
-    async def answer(self, assignment: Assignment) -> SignedFinish:
+    async def answer(self, assignment: Assignment, ready: ReadyEngine | None = None) -> SignedFinish:
         """Make and keep an answer that no client waits for: it is neither streamed nor put on chain here. Raises
         Unavailable without a ready engine, or if that gives no tokens."""
-        ready = self.ready
+        ready = ready or self.ready
         if ready is None or ready.text is None:
             raise Unavailable("the ML node is not ready, or its tokenizer.json is not on this machine", field="ml_node")
         engine = self.engine_for(assignment.signed, ready.engine)

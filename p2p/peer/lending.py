@@ -7,15 +7,16 @@ Without one the executor declines and the validator gives no verdict; both work 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.inference.selftest import Wanted
 from p2p.peer.config import NodeConfig
 from p2p.peer.executor import Executor
-from p2p.peer.ml_node import known_ends, load_text, run_ml_node
-from p2p.peer.ready_engine import ReadyEngine
+from p2p.peer.gate import Gate
+from p2p.peer.ml_node import Lend, Progress, Watch, known_ends, load_text, run_ml_node
+from p2p.peer.ml_nodes import MlNodes
 from p2p.peer.roles import Roles
 from p2p.peer.validator import Validator
 from p2p.text.model_text import ModelText
@@ -34,47 +35,55 @@ class Lending:
     executor: Executor
     validator: Validator
     say: Callable[[str], None]  # progress, for the operator
-    lent: Callable[[], None]  # called each time the ML node becomes ready
-    served: bool = False  # whether it ever was ready
+    lent: Callable[[], None]  # called each time the first ML node becomes ready
+    gate: Gate
+    served: bool = False  # whether one ever was ready
+    nodes: MlNodes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = MlNodes(self.config, self.gate, self._run_one, self.say, self._changed, fatal=self.unfit)
 
     @property
     def wanted(self) -> bool:
-        return self.config.ml_node is not None or self.config.model_path is not None
+        return len(self.nodes) > 0
 
     @property
     def ready(self) -> bool:
         return self.executor.ready is not None
 
     async def run(self) -> None:
-        """Until cancelled; returns at once where no ML node is configured. Raises ConfigError for settings that do not
-        fit the registry."""
-        if not self.wanted:
-            return
-        text = await load_text(self.config, self.chain.reader.model(self.config.model))
-        await run_ml_node(self.config, self.roles, lambda: self._model(text), self.lend, self.say, text)
+        """Until cancelled, also without an ML node: `folkmoot ml add` may bring one. Raises ConfigError for settings
+        of the single node that do not fit the registry, until it was ready once."""
+        await self.nodes.run()
+
+    async def _run_one(self, config: NodeConfig, lend: Lend, say: Progress, watch: Watch) -> None:
+        text = await load_text(config, self.chain.reader.model(config.model))
+        await run_ml_node(config, self.roles, lambda: self._model(config, text), lend, say, text, watch)
+
+    def _changed(self) -> None:
+        """An ML node was lent, or taken back."""
+        before, ready = self.executor.ready, self.nodes.any_ready(self.config.model) or self.nodes.any_ready()
+        self.executor.ready = self.validator.ready = ready
+        if ready is not None and before is None:
+            self.served = True
+            self.lent()
 
     def unfit(self, error: BaseException) -> bool:
         """Whether an error ends the peer: a wrong setting does until the ML node was ready once, so that the operator
         sees it at once. Later no error of the ML node does."""
         return isinstance(error, ConfigError) and not self.served
 
-    def _model(self, text: ModelText | None) -> Wanted:
+    def _model(self, config: NodeConfig, text: ModelText | None) -> Wanted:
         """What the registry says of the model now. Raises Unavailable if it has none of that name."""
-        spec = self.chain.reader.model(self.config.model)
+        name = config.model
+        spec = self.chain.reader.model(name)
         if spec is None:
             raise Unavailable(
-                f"the chain here has no model {self.config.model!r}; this peer may still be catching up", field="model"
+                f"the chain here has no model {name!r}; this peer may still be catching up", field="model"
             )
         if text is None:
             raise ConfigError(
                 f"this peer has no tokenizer.json of {spec.model}; give its folder as `tokenizer`", field="tokenizer"
             )
-        ends = frozenset(spec.eos_ids or known_ends(self.config))
+        ends = frozenset(spec.eos_ids or known_ends(config))
         return Wanted(spec.model, spec.context_tokens, ends, spec.vocabulary, text)
-
-    def lend(self, ready: ReadyEngine | None) -> None:
-        """None: it is taken back."""
-        self.executor.ready = self.validator.ready = ready
-        if ready is not None:
-            self.served = True
-            self.lent()

@@ -34,18 +34,21 @@ from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain
 from p2p.machine.load import Load
 from p2p.machine.tasks import Tasks
-from p2p.peer.admission import Admission
 from p2p.peer.announcer import Announcer, Report
 from p2p.peer.config import NodeConfig, check_network
 from p2p.peer.control import serve_control
 from p2p.peer.dispute_alerts import DisputeAlerts
 from p2p.peer.entrance import Entrance
 from p2p.peer.fault_injector import FaultInjector
+from p2p.peer.gate import Gate
 from p2p.peer.lending import Lending
+from p2p.peer.ml_control import ml_handler
 from p2p.peer.outbox import Outbox
 from p2p.peer.quotas import Quotas
+from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.record_sender import RecordSender
 from p2p.peer.roles import Roles
+from p2p.peer.scheduled import Scheduled
 from p2p.peer.sent_batches import SentStore
 from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.stream_handlers import METERED_BY_QUOTA, StreamHandlers
@@ -135,19 +138,34 @@ class Node:
         )
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
-        admission = Admission(key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit))
+        gate = Gate()
+        admission = Scheduled(
+            key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit), gate=gate, engine_at=self._engine_at,
+            own=frozenset(map(bytes.fromhex, config.own_accounts)),
+        )
         self.executor = roles.executor(key, chain, outbox, chain.payloads, admission, load=self.load, **faults)
         chain.on_refused_start = admission.credit.refused
         self.validator = roles.validator(
             key, chain.genesis.network, chain, outbox, self._open, load=self.load,
-            profile=load_profile(config.profile) if config.profile else None,
+            profile=load_profile(config.profile) if config.profile else None, place=gate.hold,
+            engine_at=self._engine_at, engine_of=self._engine_of,
         )
         self.ml = Lending(
             config, roles, chain, self.executor, self.validator, lambda text: self.announcer.say("loading", text),
-            self.announcer.tell,
+            self.announcer.tell, gate,
         )
-        self.sprint_runner = SprintRunner(key, chain, outbox, self.executor, config.model, config.sprint_jobs)
+        self.sprint_runner = SprintRunner(
+            key, chain, outbox, self.executor, config.model, config.sprint_jobs, gate.hold, self._engine_at
+        )
         self.dispute_alerts = DisputeAlerts(chain, key.public)
+
+    def _engine_at(self, name: str) -> ReadyEngine | None:
+        """Of the ML node of that name."""
+        return self.ml.nodes.ready(name)
+
+    def _engine_of(self, model: str) -> ReadyEngine | None:
+        """Of some ML node with that model."""
+        return self.ml.nodes.any_ready(model)
 
     def _make_fault_injector(self, roles: Roles) -> FaultInjector | None:
         if not roles.plant_every_s:
@@ -226,7 +244,7 @@ class Node:
         yield "checks", self._validate
         yield "ml_node", self.ml.run
         yield "announcement", self.announcer.run
-        yield "control", lambda: serve_control(self.config.directory, self.queries.answer)
+        yield "control", lambda: serve_control(self.config.directory, ml_handler(self.ml.nodes, self.queries.answer))
         if self.chain.genesis.sprint.blocks:
             yield "sprint", self._run_sprint
         if self.fault_injector is not None:
@@ -243,7 +261,7 @@ class Node:
             chain.blocks.first_height(), chain.height(), chain.reader.is_registered(self.key.public),
             chain.app_hash().hex(), chain.last_time_ms(), self.executor.jobs, self.sprint_runner.status(),
             self.consensus.status(),
-            ml_node=self.config.ml_node or (str(self.config.model_path) if self.config.model_path else ""),
+            ml_node=", ".join(row["where"] for row in self.ml.nodes.rows()),
             said=self.announcer.said, failures=self.tasks.status(),
             **(asdict(network.status()) if network else {}),
         )

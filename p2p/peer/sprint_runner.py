@@ -9,7 +9,8 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ import structlog
 import trio
 
 from p2p.base import merkle
+from p2p.base.body import Body
 from p2p.base.codec import Message, encode, load
 from p2p.base.errors import FolkmootError, StorageError
 from p2p.base.keys import Key
 from p2p.base.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
-from p2p.base.types import RecordKind, SignedFinish, SprintCommit, SprintOpen
+from p2p.base.types import RecordKind, SignedFinish, SignedRequest, SprintCommit, SprintOpen
 from p2p.chain.stores import payload_keys
 from p2p.ledger.participants.sprint import question
 from p2p.machine.tasks import once
 from p2p.peer.job import Assignment
+from p2p.peer.ready_engine import ReadyEngine
+from p2p.peer.scheduled import HoldPlace, sprint_job
 from p2p.wire.answers.status import SprintStatus
 
 if TYPE_CHECKING:
@@ -74,7 +78,9 @@ class SprintRunner:
     outbox: Outbox
     executor: Executor
     model: str  # that this peer's engine serves
-    places: int  # answers made at once, those to clients included
+    places: int  # answers made, or waiting for a place, at once
+    place: HoldPlace | None = None  # the scheduler's; None: places that clients leave free, on one ML node
+    engine_at: Callable[[str], ReadyEngine | None] = lambda name: None  # of the ML node of that name
     _attempt: Attempt | None = None
     # (epoch, index of the answer or COMMITMENT) of records put into the outbox by this process
     _queued: set[tuple[int, int]] = field(default_factory=set)
@@ -125,26 +131,43 @@ class SprintRunner:
             attempt.ended.set()  # in any case: _close waits for it
 
     async def _answer_all(self, attempt: Attempt) -> None:
-        while attempt.begun < MAX_SPRINT_ANSWERS:
-            if self.executor.jobs + attempt.running >= self.places:
+        owed = -1  # index of the answer that this task has begun and not made; -1: none
+        while owed >= 0 or attempt.begun < MAX_SPRINT_ANSWERS:
+            if self.place is None and owed < 0 and self.executor.jobs + attempt.running >= self.places:
                 await trio.sleep(ROOM_S)
                 continue
-            index, attempt.begun = attempt.begun, attempt.begun + 1
-            attempt.running += 1
             try:
-                attempt.made[index] = await self._answer(attempt.view, index)
-            finally:
-                attempt.running -= 1
-
-    async def _answer(self, view: SprintView, index: int) -> SignedFinish:
-        body, signed = question(self.chain.genesis, view.sprint, self.key.public, self.model, index)
-        assignment = Assignment(signed, body, view.spec, view.sprint.beacon)
-        while True:
-            try:
-                return await self.executor.answer(assignment)
-            except FolkmootError as error:  # the engine is down, or the context too short
-                log.warning("no answer for the sprint", index=index, reason=error.message)
+                async with self._place(attempt.view) as node:
+                    if owed < 0:
+                        owed, attempt.begun = attempt.begun, attempt.begun + 1
+                    attempt.running += 1
+                    try:
+                        attempt.made[owed] = await self._answer(attempt.view, owed, node)
+                    finally:
+                        attempt.running -= 1
+                owed = -1
+            except FolkmootError as error:  # no place, the engine is down, or the context too short
+                log.warning("no answer for the sprint", index=owed, reason=error.message)
                 await trio.sleep(RETRY_S)
+
+    @asynccontextmanager
+    async def _place(self, view: SprintView) -> AsyncIterator[str]:
+        """A place for one answer: the ML node's name, '' without a scheduler. Raises Overloaded."""
+        if self.place is None:
+            yield ""
+            return
+        request = self._question(view, 0)[1].request  # all are as long
+        async with self.place(sprint_job(self.model, request.prompt_tokens_max, request.max_tokens)) as place:
+            yield place.node
+            place.tokens = request.prompt_tokens_max + request.max_tokens
+
+    def _question(self, view: SprintView, index: int) -> tuple[Body, SignedRequest]:
+        return question(self.chain.genesis, view.sprint, self.key.public, self.model, index)
+
+    async def _answer(self, view: SprintView, index: int, node: str) -> SignedFinish:
+        body, signed = self._question(view, index)
+        assignment = Assignment(signed, body, view.spec, view.sprint.beacon)
+        return await self.executor.answer(assignment, self.engine_at(node))
 
     async def _close(self, attempt: Attempt) -> None:
         """Stop, and keep what this peer will commit to."""

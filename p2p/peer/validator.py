@@ -10,7 +10,8 @@ peer's ML node (stage 1), commit; reveal when the chain says so.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from p2p.machine.tasks import once
 from p2p.peer.asked import Asked, open_question, wrong_text
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
 from p2p.peer.ready_engine import ReadyEngine
+from p2p.peer.scheduled import HoldPlace, check_job
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CHECKS_AT_ONCE = 2  # on the ML node
+CHECK_HEIGHT_S = 0.5  # that a height is taken to last when a check's time is counted: blocks come faster under load
 MAX_CHECKS_LATE = 8  # begun at once by a peer that is late: so many it must get through to keep its duties
 RETRY_S = 2.0
 MAX_REASON = 300  # characters of a verdict's sentence
@@ -74,6 +77,9 @@ class Validator:
     ready: ReadyEngine | None = None
     profile: profile.Profile | None = None  # None: the one that is shipped for the model
     load: Load = field(default_factory=Load)
+    place: HoldPlace | None = None  # the scheduler's; None: _places
+    engine_at: Callable[[str], ReadyEngine | None] = lambda name: None  # of the ML node of that name
+    engine_of: Callable[[str], ReadyEngine | None] | None = None  # some ML node with that model; None: `ready`
     _places: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CHECKS_AT_ONCE))
     _busy: set[bytes] = field(default_factory=set)  # inferences being checked now
     _waiting: set[bytes] = field(default_factory=set)  # inferences whose check found no place at the last look
@@ -136,7 +142,7 @@ class Validator:
 
     async def opinion(self, duty: Duty, claim: Claim) -> Opinion:
         """The whole check. Raises Unavailable if this peer cannot judge."""
-        ready = self.ready
+        ready = self.engine_of(claim.request.model) if self.engine_of is not None else self.ready
         if ready is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         if self.key.public == (claim.host or claim.finish.executor):
@@ -156,11 +162,26 @@ class Validator:
         wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready, asked)
         if wrong is not None:
             return Opinion(check.refused(wrong))
-        async with self._places:
+        async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as node:
+            ready = self.engine_at(node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
             rows = await ready.checks.score(asked.prompt, artifact.tokens, statistics.ROW_TOP)
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
+
+    @asynccontextmanager
+    async def _place(self, duty: Duty, claim: Claim, tokens: int) -> AsyncIterator[str]:
+        """A place for a check's prefill: the ML node's name, '' without a scheduler. Raises Overloaded: tried again at
+        the next height."""
+        if self.place is None:
+            async with self._places:
+                yield ""
+            return
+        left = max(duty.closes - self.chain.height(), 1)
+        job = check_job(claim.request.model, tokens, trio.current_time() + left * CHECK_HEIGHT_S)
+        async with self.place(job) as place:
+            yield place.node
+            place.tokens = tokens
 
     def exact(
         self, artifact: artifacts.Artifact, claim: Claim, seed: bytes, ready: ReadyEngine, asked: Asked
