@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from p2p.text.vocabulary import Vocabulary
 
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
 from p2p.inference.stack.model import check_tokenizer, eos_ids, read_tokenizer, vocabulary_size
 from p2p.peer.ready_engine import ReadyEngine, Tokenizer
+from p2p.text.vocabulary import Vocabulary
 
 RIGHT = hashlib.sha256(b"{}").digest()
 
