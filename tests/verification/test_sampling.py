@@ -184,4 +184,5 @@ def test_the_reason_of_an_end_agrees_with_its_token() -> None:
     sampling = Sampling(Params(1000), ENDS, {}, Turns)
     steps = answer(sampling)
     made, request, record = claim(24, sampling.params, steps=steps, reason=FinishReason.LENGTH)
-    assert "disagree about the end" in str(check.check_exact(made, request, record, SPEC, SEED, ENDS, sampling=sampling))
+    said = check.check_exact(made, request, record, SPEC, SEED, ENDS, sampling=sampling)
+    assert "disagree about the end" in str(said)
