@@ -20,7 +20,7 @@ def request_sampling(
 ) -> Sampling:
     """ends: token ids that end an answer. tokenizer: the model's tokenizer.json, which a grammar needs. vocabulary: the
     registry's. patient: for validators (compile_grammar). A new grammar takes 0.1 s to some seconds: call it in a
-    thread. Raises InvalidRequest(field='grammar') for a grammar that cannot be used, InvalidRequest(field='begun') for a
+    thread. Raises InvalidRequest(field='grammar') for a grammar that cannot be used, (field='begun') for a
     beginning that cannot be continued, ConfigError without the tokenizer that a grammar needs, Unavailable where a
     grammar cannot be tried."""
     bias = {token: milli / MILLI for token, milli in body.bias}
