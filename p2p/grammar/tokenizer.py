@@ -10,7 +10,6 @@ import numpy as np
 from llguidance import LLTokenizer
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.keys import digest
 from p2p.base.limits import MAX_VOCABULARY
 from p2p.text.vocabulary import parse_vocabulary
 
@@ -59,7 +58,7 @@ class GrammarTokenizer:
     def from_json(tokenizer_json: bytes, ends: frozenset[int], vocabulary: int) -> GrammarTokenizer:
         """As the constructor, of the model's tokenizer.json; 0.4 s for 50,000 tokens. The last few are kept. Raises
         ConfigError for a file of an unknown form, InvalidRequest as the constructor does."""
-        key = digest(b"tokenizer", tokenizer_json), ends, vocabulary
+        key = tokenizer_json, ends, vocabulary  # Python hashes the same bytes object once only
         with _lock:
             if key not in _kept:
                 _kept[key] = GrammarTokenizer(parse_vocabulary(tokenizer_json).pieces, ends, vocabulary)

@@ -241,9 +241,9 @@ def _check_tape(positions: Sequence[Position], sampling: Sampling, seed: bytes, 
         published = np.array([position.logprob, *(p for _, p in position.top)])
         values = state.moved(published, np.array(ids, dtype=np.int64)) / scale + noise
         state.accept(position.token)
-        if state.broken_at is not None:
+        if state.broken_at is not None and state.broken_at >= sampling.start:  # before: it is the request's fault
             what = "the answer ends too early" if position.token in sampling.ends else "it breaks the grammar"
-            return f"position {max(state.broken_at - sampling.start, 0)}: the token is not allowed, {what}"
+            return f"position {state.broken_at - sampling.start}: the token is not allowed, {what}"
         others = values[1:][[_competes(position, rank, sampling) for rank in range(len(position.top))]]
         if others.size and others.max() - values[0] > slack:
             return f"position {index}: a published candidate beats the chosen token under the tape"

@@ -151,7 +151,7 @@ async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number:
     lost = -answer_facts(positions, own, job.params, job.seed, sampling=rules_of(job))[at, LEAD]
     caught = refused(nudged, job) is not None or not judged(nudged, job).valid
     hidden = right[at].token not in own[at]
-    assert caught or hidden or lost < check.PROOF_NATS, "it passes only by a hair, or where a row ends before the winner"
+    assert caught or hidden or lost < check.PROOF_NATS, "it passes by a hair, or where no row shows the winner"
     assert caught or number == 1, "once of twelve here, by a hair"
 
 
