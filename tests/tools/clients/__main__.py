@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="clients whose names contain one of these words, commas between")
     parser.add_argument("--quick", action="store_true", help="the part that CI runs")
     parser.add_argument("--out", type=Path, help="write the page with all kept runs to this file")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where clients are installed (default: .venv/clients)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where clients are installed (.venv/clients)")
     options = parser.parse_args(argv)
     try:
         clients = chosen(options.only, options.quick)

@@ -77,8 +77,8 @@ def _virtual(client: Client, folder: Path, say: Say) -> None:
         # Packages of this project come after the client's own: pip finds what fits there and installs the rest.
         inside = next(folder.glob("lib/python*/site-packages"))
         (inside / "folkmoot-shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--no-warn-script-location"]
-    _command(client, [*pip, *client.packages], folder, say)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    _command(client, [*pip, "install", "--no-warn-script-location", *client.packages], folder, say)
 
 
 def _npm(client: Client, folder: Path, say: Say) -> None:

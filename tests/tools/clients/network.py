@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from p2p.base.files import write_private
+from p2p.base.files import write_file
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.processes import Say, alive, launch, read_state, stop
 from testnet.up import Running, bring_up
@@ -46,7 +46,7 @@ def start_gateway(network: Running, say: Say) -> tuple[str, str]:
     """Start `folkmoot gateway` in front of a network and wait until it is ready. Returns (URL, key)."""
     port, key = _free_port(), "sk-" + secrets.token_hex(16)
     key_file, log = network.directory / "gateway.key", network.directory / "log" / "gateway.log"
-    write_private(key_file, key.encode())
+    write_file(key_file, key.encode() + b"\n", field="key-file")
     say(f"starting the gateway at port {port}")
     launch("gateway", gateway_command(network, port, key_file), log, network.directory)
     url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + READY_S

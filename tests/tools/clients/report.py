@@ -81,7 +81,8 @@ def lines(client: Client, results: Sequence[Result]) -> list[str]:
 
 def page(runs: dict[str, Run], server: str, model: str, notes: str = "") -> str:
     """docs/clients.md."""
-    said = [HEAD.format(server=server, model=model), "| client | version | result | what was done |\n|---|---|---|---|\n"]
+    said = [HEAD.format(server=server, model=model)]
+    said.append("| client | version | result | what was done |\n|---|---|---|---|\n")
     for client in CLIENTS:
         if client.name in runs:
             results, _ = runs[client.name]
@@ -97,8 +98,9 @@ def page(runs: dict[str, Run], server: str, model: str, notes: str = "") -> str:
 
 def _sent(runs: dict[str, Run]) -> str:
     said = [
-        "\n## What clients send\n\nThe requests of each client in the run above, as the recorder saw them: what a gateway "
-        "must accept. `[]` is a list, `=` shows the values that were seen, a trailing status is that of the answer.\n",
+        "\n## What clients send\n\nThe requests of each client in the run above, as the recorder saw them: what a "
+        "gateway must accept. `[]` is a list, `=` shows the values that were seen; in brackets the status of the "
+        "answers.\n",
     ]
     for client in CLIENTS:
         if client.name not in runs:

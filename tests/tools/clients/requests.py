@@ -12,10 +12,10 @@ from tests.tools.clients.recorder import Seen
 
 # Fields whose value is a choice of the API, and therefore part of what a gateway must accept.
 CHOICES = {
-    "role", "type", "stream", "tool_choice", "store", "strict", "parallel_tool_calls", "truncation", "effort", "summary",
-    "include_usage", "include_obfuscation", "encoding_format", "verbosity", "format", "detail", "status", "phase",
-    "service_tier", "display", "n", "logprobs", "echo", "best_of", "ttl", "scope", "syntax", "ignore_eos",
-    "add_generation_prompt", "mode",
+    "role", "type", "stream", "tool_choice", "store", "strict", "parallel_tool_calls", "truncation", "effort",
+    "summary", "include_usage", "continuous_usage_stats", "include_obfuscation", "encoding_format", "verbosity",
+    "format", "detail", "status", "phase", "service_tier", "display", "n", "logprobs", "echo", "best_of", "ttl",
+    "scope", "syntax", "ignore_eos", "add_generation_prompt", "mode", "defer_loading", "include",
 }
 # Below these a schema or free data of the user begins: its inside is no matter of the API.
 OPAQUE = {"parameters", "input_schema", "schema", "metadata", "client_metadata", "logit_bias", "arguments"}

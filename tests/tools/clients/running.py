@@ -87,8 +87,8 @@ def environment_of(environment: Environment, target: Target, url: str, home: Pat
         "GATEWAY_MODEL_FOLDER": target.model_folder, "CLIENT_FOLDER": str(environment.folder),
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), url),
         "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost",
-        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-        "DO_NOT_TRACK": "1", "NO_COLOR": "1", "CI": "1",
+        "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1", "NO_COLOR": "1", "CI": "1",
     }
 
 

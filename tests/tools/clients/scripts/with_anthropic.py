@@ -46,12 +46,14 @@ def _() -> str:
     turns: Any = [
         {"role": "user", "content": [{"type": "text", "text": "My name is Alice."}]},
         {"role": "assistant", "content": [{"type": "text", "text": "Hello Alice."}]},
-        {"role": "user", "content": [{"type": "text", "text": "Write a sentence.", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "user", "content": [
+            {"type": "text", "text": "Write a sentence.", "cache_control": {"type": "ephemeral"}},
+        ]},
     ]
-    # the sampling parameters are no arguments of this release any more; the API keeps them, and older releases send them
+    # the sampling parameters are no arguments of this release any more; older releases send them
     found: Any = client.messages.create(
-        model=MODEL, max_tokens=40, messages=turns, system=system, stop_sequences=["e"], metadata={"user_id": "somebody"},
-        extra_body={"temperature": 0.5, "top_p": 0.9, "top_k": 10},
+        model=MODEL, max_tokens=40, messages=turns, system=system, stop_sequences=["e"],
+        metadata={"user_id": "somebody"}, extra_body={"temperature": 0.5, "top_p": 0.9, "top_k": 10},
     )
     assert found.stop_reason in ("stop_sequence", "end_turn", "max_tokens"), found.stop_reason
     return f"{found.stop_reason} {found.stop_sequence!r}"
@@ -106,7 +108,8 @@ def _() -> str:
     turns: Any = [
         *ASK,
         {"role": "assistant", "content": [
-            {"type": "text", "text": "I look."}, {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Paris"}},
+            {"type": "text", "text": "I look."},
+            {"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": {"city": "Paris"}},
         ]},
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "Sunny."}]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cases import HOME, KEY, MODEL, URL, Unable, case, command, seen
+from cases import HOME, KEY, MODEL, URL, Unable, case, command, raises, seen
 
 WORK = HOME / "work"
 WORK.mkdir()
@@ -14,10 +14,12 @@ WORK.mkdir()
 def claude(*arguments: str) -> dict[str, Any]:
     """What it prints as its result."""
     said = command(
-        ["claude", "-p", "--output-format", "json", "--no-session-persistence", "--model", MODEL, *arguments, "Say hello."],
+        ["claude", "-p", "Say hello.", "--output-format", "json", "--no-session-persistence", "--model", MODEL,
+         *arguments],
         limit_s=180, ANTHROPIC_BASE_URL=URL, ANTHROPIC_AUTH_TOKEN=KEY, CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
         ANTHROPIC_SMALL_FAST_MODEL=MODEL, ANTHROPIC_DEFAULT_HAIKU_MODEL=MODEL, DISABLE_TELEMETRY="1",
-        CLAUDE_CODE_MAX_OUTPUT_TOKENS="64", MAX_THINKING_TOKENS="0", CLAUDE_CODE_MAX_RETRIES="1", DISABLE_AUTOUPDATER="1",
+        CLAUDE_CODE_MAX_OUTPUT_TOKENS="64", MAX_THINKING_TOKENS="0", CLAUDE_CODE_MAX_RETRIES="1",
+        DISABLE_AUTOUPDATER="1",
     )
     found: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
     return found
@@ -62,9 +64,9 @@ def _() -> str:
 
 @case("errors: unknown model")
 def _() -> str:
-    try:
-        claude("--system-prompt", "You are brief.", "--tools", "", "--model", "no-such-model")
-    except AssertionError as error:
-        assert "no-such-model" in str(error), error
-        return str(error)[-250:]
-    raise AssertionError("an unknown model was accepted")
+    ask = ("--system-prompt", "You are brief.", "--tools", "", "--model", "no-such-model")
+    said = str(raises(AssertionError, lambda: claude(*ask)))
+    statuses = {one["status"] for one in seen("/v1/messages") if one["body"]["model"] == "no-such-model"}
+    assert statuses == {404}, statuses
+    assert "no-such-model" in said, said
+    return "it says so, after a 404"

@@ -33,8 +33,8 @@ stream_max_retries = 1
 def codex(*arguments: str) -> str:
     (FOLDER / "config.toml").write_text(CONFIG)
     return command([
-        "codex", "exec", "--skip-git-repo-check", "--sandbox", "read-only", "--cd", str(HOME / "work"), "--color", "never",
-        *arguments, "Say hello.",
+        "codex", "exec", "--skip-git-repo-check", "--sandbox", "read-only", "--cd", str(HOME / "work"), "--color",
+        "never", *arguments, "Say hello.",
     ], limit_s=180)
 
 

@@ -47,7 +47,8 @@ def _() -> str:
 
 @case("stream")
 def _() -> str:
-    body = {"model": MODEL, "messages": HELLO, "max_tokens": 12, "stream": True, "stream_options": {"include_usage": True}}
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    body = {"model": MODEL, "messages": HELLO, "max_tokens": 12, **options}
     lines = [line for line in post("/chat/completions", body).splitlines() if line.startswith("data:")]
     assert lines[-1] == "data: [DONE]", lines[-1]
     chunks = [json.loads(line.removeprefix("data:")) for line in lines[:-1]]

@@ -61,9 +61,9 @@ def _() -> str:
 def _() -> str:
     if not MODEL_FOLDER:
         raise Unable("it needs the tokenizer's folder: --model-folder")
-    before = len(seen("/v1/completions"))
+    before, tokenizer = len(seen("/v1/completions")), f"tokenizer={MODEL_FOLDER}"
     try:
-        evaluate("local-completions", "likely", "/completions", "tokenizer_backend=huggingface", f"tokenizer={MODEL_FOLDER}")
+        evaluate("local-completions", "likely", "/completions", "tokenizer_backend=huggingface", tokenizer)
     except AssertionError:
         refused = [one for one in seen("/v1/completions")[before:] if one["status"] == 400]
         if not refused:

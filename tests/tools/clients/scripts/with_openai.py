@@ -18,7 +18,8 @@ TOOLS: Any = [{"type": "function", "function": WEATHER}]
 NAMED: Any = {"type": "function", "function": {"name": "get_weather"}}
 FLAT: Any = [{"type": "function", **WEATHER, "strict": True}]  # a tool of the responses API
 IMAGE: Any = [{"role": "user", "content": [
-    {"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
 ]}]
 
 
@@ -55,7 +56,8 @@ def _() -> str:
         {"role": "user", "content": [{"type": "text", "text": "My name is "}, {"type": "text", "text": "Alice."}]},
         {"role": "assistant", "content": "Hello Alice."}, {"role": "user", "content": "What is my name?"},
     ]
-    return repr(client.chat.completions.create(model=MODEL, messages=turns, max_completion_tokens=12).choices[0].message.content)
+    found = client.chat.completions.create(model=MODEL, messages=turns, max_completion_tokens=12)
+    return repr(found.choices[0].message.content)
 
 
 @case("chat: sampling parameters")
@@ -144,7 +146,9 @@ def _() -> str:
 
 @case("tools: required")
 def _() -> str:
-    found = client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64)
+    found = client.chat.completions.create(
+        model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64,
+    )
     call: Any = found.choices[0].message.tool_calls[0]
     assert call.id
     assert found.choices[0].finish_reason == "tool_calls", found.choices[0].finish_reason

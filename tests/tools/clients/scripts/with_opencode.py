@@ -1,4 +1,4 @@
-"""opencode run, one prompt, with the gateway as a provider of its own (npm package @ai-sdk/openai-compatible inside)."""
+"""opencode run, one prompt, with the gateway as a provider of its own (@ai-sdk/openai-compatible is inside)."""
 
 from __future__ import annotations
 

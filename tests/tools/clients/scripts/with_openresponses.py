@@ -45,10 +45,9 @@ ITEM = {"output_index": (int,), "item": (dict, NULL)}
 PART = {"item_id": (str,), "output_index": (int,), "content_index": (int,)}
 ARGUMENTS = {"item_id": (str,), "output_index": (int,)}
 EVENTS: dict[str, dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(
-        ("response.created", "response.in_progress", "response.completed", "response.incomplete", "response.failed",
-         "response.queued"), {"response": (dict,)},
-    ),
+    **{f"response.{state}": {"response": (dict,)} for state in (
+        "created", "queued", "in_progress", "completed", "incomplete", "failed",
+    )},
     "response.output_item.added": ITEM, "response.output_item.done": ITEM,
     "response.content_part.added": {**PART, "part": (dict,)}, "response.content_part.done": {**PART, "part": (dict,)},
     "response.output_text.delta": {**PART, "delta": (str,), "logprobs": (list,)},
@@ -170,7 +169,8 @@ def _() -> str:
 
 @case("system prompt")
 def _() -> str:
-    said = ask({"type": "message", "role": "system", "content": "You are a pirate. Speak like one."}, user("Say hello."))
+    system = {"type": "message", "role": "system", "content": "You are a pirate. Always respond in pirate speak."}
+    said = ask(system, user("Say hello."))
     assert said["status"] == "completed", said["status"]
     return repr(said["output"][0]["content"][0]["text"][:60])
 

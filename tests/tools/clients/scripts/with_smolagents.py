@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cases import BASE, BUSY, CITIES, KEY, MODEL, asked, case, raises, seen
+from cases import BASE, BUSY, CITIES, KEY, MODEL, PLACE, asked, case, raises, seen
 from smolagents import ChatMessage, CodeAgent, MessageRole, OpenAIModel, Tool, ToolCallingAgent
 
 HELLO = [ChatMessage(role=MessageRole.USER, content=[{"type": "text", "text": "Say hello."}])]
@@ -48,14 +48,14 @@ def _() -> str:
 
 @case("schema")
 def _() -> str:
-    schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False}
-    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    form = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": PLACE}}
     return repr(model(max_tokens=64).generate(HELLO, response_format=form).content)
 
 
 @case("agent: one step of tool calls")
 def _() -> str:
-    said = ToolCallingAgent(tools=[Weather()], model=model(max_tokens=96), max_steps=1, verbosity_level=0).run("The weather?")
+    agent = ToolCallingAgent(tools=[Weather()], model=model(max_tokens=96), max_steps=1, verbosity_level=0)
+    said = agent.run("The weather?")
     return f"{asked('/v1/chat/completions')}; {str(said)[:60]!r}"
 
 
