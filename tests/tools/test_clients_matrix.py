@@ -240,6 +240,7 @@ def test_fields_are_named_without_what_a_user_wrote() -> None:
         "stop": None, "tool_choice": "auto",
     })
     assert not any("secret" in name for name in found)
+    assert fields(None) == fields("{") == set()
     assert together(found) == [
         "messages[].content", "messages[].content[].text", "messages[].content[].type=text",
         "messages[].role=system|user", "model", "stop=null", "stream=true", "tool_choice=auto",

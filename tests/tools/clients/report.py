@@ -17,6 +17,7 @@ from tests.tools.clients.recorder import Seen
 from tests.tools.clients.requests import by_path, fields, headers, outside, together
 from tests.tools.clients.running import Result
 
+NOTES = Path(__file__).parent / "notes.md"
 Run = tuple[list[Result], list[Seen]]
 HEAD = """# Clients
 
@@ -33,25 +34,31 @@ the recorder that stands between client and gateway, so that it comes at a known
 """
 
 
-def file_of(folder: Path, client: Client) -> Path:
-    return folder / (re.sub(r"[^a-z0-9]+", "-", client.name.lower()).strip("-") + ".json")
+def file_of(folder: Path, server: str, client: Client) -> Path:
+    """Where a client's last run against `server` is kept."""
+    return folder / _word(server) / f"{_word(client.name)}.json"
+
+
+def _word(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def keep(folder: Path, server: str, client: Client, run: Run) -> None:
     """Write a client's run down for later tables."""
-    folder.mkdir(parents=True, exist_ok=True)
     results, seen = run
-    said = {"server": server, "results": [asdict(r) for r in results], "seen": [asdict(s) for s in seen]}
-    file_of(folder, client).write_text(json.dumps(said, ensure_ascii=False))
+    file = file_of(folder, server, client)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    said = {"results": [asdict(r) for r in results], "seen": [asdict(s) for s in seen]}
+    file.write_text(json.dumps(said, ensure_ascii=False))
 
 
 def kept(folder: Path, server: str) -> dict[str, Run]:
     """The runs by client name that were kept and asked `server`."""
     found: dict[str, Run] = {}
     for client in CLIENTS:
-        file = file_of(folder, client)
-        said: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        if said.get("server") == server:
+        file = file_of(folder, server, client)
+        if file.exists():
+            said: dict[str, Any] = json.loads(file.read_text())
             found[client.name] = [Result(**r) for r in said["results"]], [Seen(**s) for s in said["seen"]]
     return found
 
@@ -79,8 +86,8 @@ def lines(client: Client, results: Sequence[Result]) -> list[str]:
     return said + [f"    {sign(r)} {r.case}: {r.detail[:400]}" for r in results if not r.ok]
 
 
-def page(runs: dict[str, Run], server: str, model: str, notes: str = "") -> str:
-    """docs/clients.md."""
+def page(runs: dict[str, Run], server: str, model: str) -> str:
+    """docs/clients.md: the tables of the runs, and what was learnt from them (notes.md)."""
     said = [HEAD.format(server=server, model=model)]
     said.append("| client | version | result | what was done |\n|---|---|---|---|\n")
     for client in CLIENTS:
@@ -92,7 +99,7 @@ def page(runs: dict[str, Run], server: str, model: str, notes: str = "") -> str:
     if reasons:
         said.append("\n## Not green, and why\n\n| client | case | | reason |\n|---|---|---|---|\n")
         said += [f"| {c.name} | {_cell(r.case)} | {sign(r)} | {_cell(r.detail[:300])} |\n" for c, r in reasons]
-    said += [notes, _sent(runs)]
+    said += [NOTES.read_text(), _sent(runs)]
     return "".join(said)
 
 

@@ -28,9 +28,11 @@ MOST_VALUES = 6  # of one field
 
 
 def fields(body: Any) -> set[str]:
-    """Names of all fields of a body: `messages[].content[].type=text`. A list is `[]`; a choice has its value."""
+    """Names of all fields of a body: `messages[].content[].type=text`. A list is `[]`; a choice has its value. None
+    where the body is no JSON object."""
     found: set[str] = set()
-    _walk(body, "", "", found)
+    if isinstance(body, dict):
+        _walk(body, "", "", found)
     return found
 
 
@@ -85,7 +87,7 @@ def outside(seen: Iterable[Seen]) -> list[str]:
 
 
 def by_path(seen: Iterable[Seen]) -> dict[str, list[Seen]]:
-    """Requests to the gateway by method and path, the parts of a path that are an id left out; a query is shown."""
+    """Requests to the gateway by method and path with its query."""
     found: dict[str, list[Seen]] = {}
     for one in seen:
         if not one.outside:

@@ -31,7 +31,7 @@ await run('tools', async () => {
     description: 'The weather in a city', inputSchema: place, execute: async () => { calls += 1; return 'Sunny.'; },
   });
   const found = await generateText({
-    model, prompt, tools: { weather }, toolChoice: 'required', maxOutputTokens: 64, maxRetries: 0,
+    model, prompt, tools: { weather }, toolChoice: 'required', maxOutputTokens: 64, temperature: 0, maxRetries: 0,
     stopWhen: stepCountIs(2), prepareStep: ({ stepNumber }) => (stepNumber ? { toolChoice: 'none' } : {}),
   });
   check(calls === 1, `the tool ran ${calls} times`);
@@ -41,7 +41,7 @@ await run('tools', async () => {
 await run('tools: streamed', async () => {
   const weather = tool({ description: 'The weather in a city', inputSchema: place });
   const found = streamText({
-    model, prompt, tools: { weather }, toolChoice: { type: 'tool', toolName: 'weather' }, maxOutputTokens: 64, maxRetries: 0,
+    model, prompt, tools: { weather }, toolChoice: { type: 'tool', toolName: 'weather' }, maxOutputTokens: 64, temperature: 0, maxRetries: 0,
   });
   const calls = await found.toolCalls;
   check(calls.length === 1 && calls[0].input.city, JSON.stringify(calls));
@@ -49,7 +49,7 @@ await run('tools: streamed', async () => {
 });
 
 await run('schema', async () => {
-  const found = await generateText({ model, prompt, output: Output.object({ schema: place }), maxOutputTokens: 64, maxRetries: 0 });
+  const found = await generateText({ model, prompt, output: Output.object({ schema: place }), maxOutputTokens: 64, temperature: 0, maxRetries: 0 });
   check(found.output.city, found.text);
   return JSON.stringify(found.output);
 });

@@ -14,6 +14,7 @@ client = Anthropic(base_url=URL, api_key=KEY, max_retries=0, timeout=120)
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
 ASK: Any = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOLS: Any = [{"name": "get_weather", "description": "The weather in a city", "input_schema": PLACE}]
+STEADY: Any = {"temperature": 0}  # no argument of this release
 IMAGE: Any = [{"role": "user", "content": [
     {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
 ]}]
@@ -83,7 +84,9 @@ def _() -> str:
 
 @case("tools: any")
 def _() -> str:
-    found = client.messages.create(model=MODEL, max_tokens=64, messages=ASK, tools=TOOLS, tool_choice={"type": "any"})
+    found = client.messages.create(
+        model=MODEL, max_tokens=64, extra_body=STEADY, messages=ASK, tools=TOOLS, tool_choice={"type": "any"},
+    )
     call = next(block for block in found.content if block.type == "tool_use")
     assert call.input["city"] in CITIES
     assert found.stop_reason == "tool_use", found.stop_reason
@@ -93,7 +96,8 @@ def _() -> str:
 @case("tools: named, streamed")
 def _() -> str:
     with client.messages.stream(
-        model=MODEL, max_tokens=64, messages=ASK, tools=TOOLS, tool_choice={"type": "tool", "name": "get_weather"},
+        model=MODEL, max_tokens=64, extra_body=STEADY, messages=ASK, tools=TOOLS,
+        tool_choice={"type": "tool", "name": "get_weather"},
     ) as stream:
         kinds = {event.type for event in stream}
         final = stream.get_final_message()
@@ -122,7 +126,7 @@ def _() -> str:
 
 @case("schema")
 def _() -> str:
-    found = client.messages.parse(model=MODEL, max_tokens=64, messages=ASK, output_format=Place)
+    found = client.messages.parse(model=MODEL, max_tokens=64, extra_body=STEADY, messages=ASK, output_format=Place)
     assert found.parsed_output
     return repr(found.parsed_output)
 

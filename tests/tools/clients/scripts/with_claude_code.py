@@ -18,7 +18,7 @@ def claude(*arguments: str) -> dict[str, Any]:
          *arguments],
         limit_s=180, ANTHROPIC_BASE_URL=URL, ANTHROPIC_AUTH_TOKEN=KEY, CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
         ANTHROPIC_SMALL_FAST_MODEL=MODEL, ANTHROPIC_DEFAULT_HAIKU_MODEL=MODEL, DISABLE_TELEMETRY="1",
-        CLAUDE_CODE_MAX_OUTPUT_TOKENS="64", MAX_THINKING_TOKENS="0", CLAUDE_CODE_MAX_RETRIES="1",
+        CLAUDE_CODE_MAX_OUTPUT_TOKENS="256", MAX_THINKING_TOKENS="0", CLAUDE_CODE_MAX_RETRIES="1",
         DISABLE_AUTOUPDATER="1",
     )
     found: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
@@ -34,8 +34,10 @@ def prompt(*arguments: str) -> str:
     before = len(seen("/v1/messages"))
     try:
         said = claude(*arguments)
-    except AssertionError:
+    except AssertionError as error:
         found = seen("/v1/messages")[before:]
+        if "output token maximum" in str(error) and found[-1]["status"] == 200:
+            return f"{large(found)}; the model's answer was cut at its limit, and the client says so"
         if found and found[-1]["status"] == 400 and "context" in found[-1]["answer"]:
             raise Unable(
                 f"its request ({large(found)}) is longer than the model's context: {found[-1]['answer'][:250]}"

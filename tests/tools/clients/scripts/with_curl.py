@@ -68,7 +68,7 @@ def _() -> str:
         "type": "object", "properties": {"answer": {"type": "boolean"}}, "required": ["answer"],
         "additionalProperties": False,
     }}}
-    body = {"model": MODEL, "messages": HELLO, "max_tokens": 64, "response_format": form}
+    body = {"model": MODEL, "messages": HELLO, "max_tokens": 64, "temperature": 0, "response_format": form}
     text = json.loads(post("/chat/completions", body))["choices"][0]["message"]["content"]
     assert isinstance(json.loads(text)["answer"], bool)
     return text

@@ -24,7 +24,7 @@ def patched(mode: instructor.Mode) -> instructor.Instructor:
 
 def ask(mode: instructor.Mode) -> str:
     found = patched(mode).chat.completions.create(
-        model=MODEL, messages=ASK, response_model=Place, max_tokens=64, max_retries=0,
+        model=MODEL, messages=ASK, response_model=Place, max_tokens=64, temperature=0, max_retries=0,
     )
     assert found.city in CITIES
     return repr(found)
@@ -56,7 +56,7 @@ def _() -> str:
 @case("stream: in parts")
 def _() -> str:
     parts = list(patched(instructor.Mode.TOOLS).chat.completions.create_partial(
-        model=MODEL, messages=ASK, response_model=Place, max_tokens=64, max_retries=0,
+        model=MODEL, messages=ASK, response_model=Place, max_tokens=64, temperature=0, max_retries=0,
     ))
     assert parts[-1].city in CITIES
     return f"{len(parts)} parts"

@@ -28,7 +28,9 @@ def get_weather(city: Literal["Paris", "London", "Rome"]) -> str:
 
 
 def chat(base: str = BASE, **more: Any) -> ChatOpenAI:
-    settings: dict[str, Any] = {"model": MODEL, "base_url": base, "api_key": KEY, "max_retries": 0, "max_tokens": 64}
+    settings: dict[str, Any] = {
+        "model": MODEL, "base_url": base, "api_key": KEY, "max_retries": 0, "max_tokens": 64, "temperature": 0,
+    }
     return ChatOpenAI(**{**settings, **more})
 
 

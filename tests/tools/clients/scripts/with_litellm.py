@@ -16,7 +16,10 @@ TOOLS: Any = [{"type": "function", "function": WEATHER}]
 
 
 def complete(messages: Any = HELLO, base: str = BASE, **more: Any) -> Any:
-    settings = {"model": f"openai/{MODEL}", "api_key": KEY, "max_tokens": 12, "num_retries": 0, "max_retries": 0}
+    settings = {
+        "model": f"openai/{MODEL}", "api_key": KEY, "max_tokens": 12, "temperature": 0, "num_retries": 0,
+        "max_retries": 0,
+    }
     return litellm.completion(**{**settings, "messages": messages, "api_base": base, **more})
 
 

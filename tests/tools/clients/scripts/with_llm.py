@@ -42,7 +42,8 @@ def _() -> str:
 
 @case("schema")
 def _() -> str:
-    said = llm("-m", "ours", "--schema", "happy bool", "-o", "max_tokens", "64", "Are you happy?")
+    options = ["-o", "max_tokens", "64", "-o", "temperature", "0"]
+    said = llm("-m", "ours", "--schema", "happy bool", *options, "Are you happy?")
     assert isinstance(json.loads(said)["happy"], bool), said
     return said
 

@@ -119,7 +119,9 @@ def _() -> str:
 @case("stream: the helper with events")
 def _() -> str:
     # an answer that is cut by max_tokens is an exception of this helper, so the schema ends it
-    with client.chat.completions.stream(model=MODEL, messages=ASK, response_format=Place, max_tokens=64) as stream:
+    with client.chat.completions.stream(
+        model=MODEL, messages=ASK, response_format=Place, max_tokens=64, temperature=0,
+    ) as stream:
         kinds = {event.type for event in stream}
         final = stream.get_final_completion()
     assert {"chunk", "content.delta", "content.done"} <= kinds, kinds
@@ -136,7 +138,9 @@ def _() -> str:
 
 @case("tools: named")
 def _() -> str:
-    found = client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS, tool_choice=NAMED, max_tokens=64)
+    found = client.chat.completions.create(
+        model=MODEL, messages=ASK, tools=TOOLS, tool_choice=NAMED, max_tokens=64, temperature=0,
+    )
     call: Any = found.choices[0].message.tool_calls[0]
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments)["city"] in CITIES
@@ -147,7 +151,7 @@ def _() -> str:
 @case("tools: required")
 def _() -> str:
     found = client.chat.completions.create(
-        model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64,
+        model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64, temperature=0,
     )
     call: Any = found.choices[0].message.tool_calls[0]
     assert call.id
@@ -159,7 +163,7 @@ def _() -> str:
 @case("tools: streamed")
 def _() -> str:
     stream = client.chat.completions.create(
-        model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64, stream=True,
+        model=MODEL, messages=ASK, tools=TOOLS, tool_choice="required", max_tokens=64, temperature=0, stream=True,
     )
     parts: list[Any] = []
     ends = []
@@ -199,14 +203,18 @@ def _() -> str:
 @case("schema")
 def _() -> str:
     form: Any = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": PLACE}}
-    found = client.chat.completions.create(model=MODEL, messages=ASK, response_format=form, max_tokens=64)
+    found = client.chat.completions.create(
+        model=MODEL, messages=ASK, response_format=form, max_tokens=64, temperature=0,
+    )
     assert json.loads(found.choices[0].message.content or "")["city"] in CITIES
     return found.choices[0].message.content or ""
 
 
 @case("schema: parse")
 def _() -> str:
-    found = client.chat.completions.parse(model=MODEL, messages=ASK, response_format=Place, max_tokens=64)
+    found = client.chat.completions.parse(
+        model=MODEL, messages=ASK, response_format=Place, max_tokens=64, temperature=0,
+    )
     assert found.choices[0].message.parsed
     return repr(found.choices[0].message.parsed)
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 set_tracing_disabled(True)
 # an answer of the responses API that is cut is an exception here: this one ends by itself
-SHORT, LONGER = ModelSettings(max_tokens=256, temperature=0), ModelSettings(max_tokens=64)
+SHORT, LONGER = ModelSettings(max_tokens=256, temperature=0), ModelSettings(max_tokens=64, temperature=0)
 ASK = "What is the weather in Paris?"
 calls: list[str] = []
 
@@ -64,7 +64,8 @@ async def stream(kind: Any) -> str:
 
 async def tool(kind: Any) -> str:
     calls.clear()
-    settings = ModelSettings(max_tokens=64, tool_choice="required")  # the run sets it back after the first call
+    # the run sets tool_choice back after the first call
+    settings = ModelSettings(max_tokens=64, temperature=0, tool_choice="required")
     found = await Runner.run(agent(kind, settings, tools=[get_weather]), ASK, max_turns=4)
     assert calls[0] in CITIES
     return f"{len(calls)} calls, then {found.final_output!r}"
@@ -72,7 +73,7 @@ async def tool(kind: Any) -> str:
 
 async def tool_streamed(kind: Any) -> str:
     calls.clear()
-    settings = ModelSettings(max_tokens=64, tool_choice="get_weather")
+    settings = ModelSettings(max_tokens=64, temperature=0, tool_choice="get_weather")
     found = Runner.run_streamed(agent(kind, settings, tools=[get_weather]), ASK, max_turns=4)
     async for _ in found.stream_events():
         pass

@@ -50,7 +50,7 @@ await run('stream: left in the middle', async () => {
 
 await run('tools', async () => {
   const found = await client.chat.completions.create({
-    model: MODEL, messages: ask, tools, tool_choice: 'required', max_tokens: 64,
+    model: MODEL, messages: ask, tools, tool_choice: 'required', max_tokens: 64, temperature: 0,
   });
   const call = found.choices[0].message.tool_calls[0];
   check(JSON.parse(call.function.arguments).city, call.function.arguments);
@@ -60,7 +60,7 @@ await run('tools', async () => {
 await run('tools: the helper runs them', async () => {
   let calls = 0;
   const runner = client.chat.completions.runTools({
-    model: MODEL, messages: ask, max_tokens: 64, stream: true,
+    model: MODEL, messages: ask, max_tokens: 64, temperature: 0, stream: true,
     tool_choice: { type: 'function', function: { name: 'get_weather' } },
     tools: [{ type: 'function', function: {
       ...weather, parse: JSON.parse, function: () => { calls += 1; return 'Sunny.'; },
@@ -72,7 +72,7 @@ await run('tools: the helper runs them', async () => {
 
 await run('schema', async () => {
   const found = await client.chat.completions.parse({
-    model: MODEL, messages: ask, max_tokens: 64,
+    model: MODEL, messages: ask, max_tokens: 64, temperature: 0,
     response_format: { type: 'json_schema', json_schema: { name: 'place', strict: true, schema: PLACE } },
   });
   check(JSON.parse(found.choices[0].message.content).city, found.choices[0].message.content);

@@ -18,7 +18,7 @@ chat = OpenAIChatModel(MODEL, provider=provider)
 responses = OpenAIResponsesModel(MODEL, provider=provider)
 messages = AnthropicModel(MODEL, provider=AnthropicProvider(base_url=URL, api_key=KEY))
 SHORT: Any = {"max_tokens": 12}
-LONGER: Any = {"max_tokens": 64}
+LONGER: Any = {"max_tokens": 64, "temperature": 0}
 ASK = "What is the weather in Paris?"
 
 

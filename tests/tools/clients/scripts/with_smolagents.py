@@ -40,7 +40,7 @@ def _() -> str:
 
 @case("tools")
 def _() -> str:
-    found = model(max_tokens=64).generate(HELLO, tools_to_call_from=[Weather()])
+    found = model(max_tokens=64, temperature=0).generate(HELLO, tools_to_call_from=[Weather()])
     assert found.tool_calls
     assert found.tool_calls[0].function.name == "get_weather"
     return str(found.tool_calls[0].function.arguments)
@@ -49,7 +49,7 @@ def _() -> str:
 @case("schema")
 def _() -> str:
     form = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": PLACE}}
-    return repr(model(max_tokens=64).generate(HELLO, response_format=form).content)
+    return repr(model(max_tokens=64, temperature=0).generate(HELLO, response_format=form).content)
 
 
 @case("agent: one step of tool calls")
