@@ -1,0 +1,1 @@
+"""`make clients`: unmodified clients of other people against a gateway. See README.md."""
