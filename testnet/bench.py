@@ -59,7 +59,8 @@ async def measure(tokens: AsyncIterator[object]) -> Timing:
 async def straight(client: VllmClient, number: int) -> Timing:
     """Ask vLLM itself. number: of the question; the seed of its tape."""
     prompt = read_model_text(prepare_model()).prompt(one_message(PROMPT))
-    return await measure(client.generate(Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"), ends=eos_ids(prepare_model()))))
+    job = Job(prompt, TOKENS, PARAMS, number.to_bytes(32, "big"), ends=eos_ids(prepare_model()))
+    return await measure(client.generate(job))
 
 
 async def validated(network: Running, inference_id: str) -> None:

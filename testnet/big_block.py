@@ -28,7 +28,8 @@ from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.genesis import Genesis, GenesisAccount
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES, MAX_RECORDS_PER_TX
+from p2p.base.limits import MAX_RECORDS_PER_TX
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import (
     VERSION,
     FinishReason,

@@ -158,7 +158,8 @@ class Net:
         The client searches for a nonce that does, and asks again when the beacon has changed meanwhile.
         """
         to, payer = Endpoint(self.address(0), self.genesis), Payer.load(self.directory / "client")
-        wanted, question = bytes.fromhex(self.node(peer)), Question(DEFAULT_MODEL, one_message("hello"), max_tokens=max_tokens)
+        wanted = bytes.fromhex(self.node(peer))
+        question = Question(DEFAULT_MODEL, one_message("hello"), max_tokens=max_tokens)
 
         async def collect() -> list[Event]:
             events = []

@@ -17,13 +17,13 @@ from msgspec import Meta
 from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.base.keys import digest
-from p2p.base.limits import (
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import (
     MAX_BIASES,
     MAX_BODY,
     MAX_CALLS,
     MAX_GRAMMAR,
     MAX_MESSAGES,
-    MAX_NAME,
     MAX_STOP,
     MAX_STOPS,
     MAX_TEMPLATE_ARGS,

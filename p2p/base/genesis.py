@@ -19,10 +19,9 @@ from p2p.base.codec import Message, encode, unpack
 from p2p.base.errors import ConfigError, RemoteProtocolError
 from p2p.base.files import read_file
 from p2p.base.keys import NetworkId, digest
-from p2p.base.limits import (
+from p2p.base.limits import MAX_FRAME, MAX_GENESIS_ITEMS
+from p2p.base.serving_limits import (
     MAX_EOS_IDS,
-    MAX_FRAME,
-    MAX_GENESIS_ITEMS,
     MAX_NETWORK_NAME,
     MAX_OUTPUT_TOKENS,
     MAX_TEMPLATE_TOKENS,

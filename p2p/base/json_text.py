@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_JSON_DEPTH
+from p2p.base.serving_limits import MAX_JSON_DEPTH
 
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)  # strings whole, each letter read once
 _SURROGATES = re.compile("[\ud800-\udfff]")

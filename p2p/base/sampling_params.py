@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_TOP_K
+from p2p.base.serving_limits import MAX_TOP_K
 from p2p.base.types import Params
 
 

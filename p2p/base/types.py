@@ -14,15 +14,8 @@ from msgspec import Meta
 
 from p2p.base.codec import Message, encode
 from p2p.base.keys import Domain, NetworkId, digest, verify
-from p2p.base.limits import (
-    MAX_NAME,
-    MAX_REASON,
-    MAX_RECORD_BODY,
-    MAX_RECORDS_PER_TX,
-    MAX_SPRINT_ANSWERS,
-    REVEAL_POSITIONS,
-    REVEAL_RANKS,
-)
+from p2p.base.limits import MAX_NAME, MAX_REASON, MAX_RECORD_BODY, MAX_RECORDS_PER_TX
+from p2p.base.serving_limits import MAX_SPRINT_ANSWERS, REVEAL_POSITIONS, REVEAL_RANKS
 
 Height = NewType("Height", int)
 Micro = NewType("Micro", int)  # money, in micro-credits

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.types import VERSION
 from p2p.consensus.engine import ConsensusEngine, Fetch
-from p2p.wire.frames import Body, BodyWanted, Failure, pack_frame, raise_failure, receive_frame
+from p2p.wire.failures import raise_failure
+from p2p.wire.frames import Body, BodyWanted, Failure, pack_frame, receive_frame
 
 if TYPE_CHECKING:
     from p2p.gossip.connections.streams import Stream

@@ -13,8 +13,9 @@ import trio
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.limits import FRAME_TIMEOUT_S, VISIT_ANSWER_S, VISIT_START_S
 from p2p.machine.deadlines import fail_after, own_time
+from p2p.wire.failures import raise_failure
 from p2p.wire.frames import Failure as FailureFrame
-from p2p.wire.frames import Frame, pack_frame, raise_failure, receive_frame
+from p2p.wire.frames import Frame, pack_frame, receive_frame
 
 if TYPE_CHECKING:
     from p2p.gossip.connections.streams import Stream

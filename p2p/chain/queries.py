@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct, convert, to_builtins
 
 from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
-from p2p.base.limits import MAX_MODEL_NAME
+from p2p.base.serving_limits import MAX_MODEL_NAME
 from p2p.wire.answers.accounts import TransactionAnswer
 from p2p.wire.answers.model_files import ModelFileAnswer, model_file_answer, no_model_file
 from p2p.wire.answers.status import ConnectedPeer, OwnerStatus, PeersAnswer, PublicStatus

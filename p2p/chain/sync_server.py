@@ -20,6 +20,7 @@ from p2p.ledger.state import tree
 from p2p.ledger.state.snapshot import Manifest
 from p2p.ledger.state.view import View
 from p2p.store.batch import Batch
+from p2p.wire.failures import failure
 from p2p.wire.frames import (
     Frame,
     LightAnswer,
@@ -30,7 +31,6 @@ from p2p.wire.frames import (
     SyncBlock,
     SyncTop,
     SyncWanted,
-    failure,
 )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError, RemoteProtocolError
-from p2p.base.limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
+from p2p.base.serving_limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
 from p2p.cli.arguments import (
     MAX_AMOUNT,
     MAX_HEIGHT,

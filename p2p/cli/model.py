@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_MODEL_NAME
+from p2p.base.serving_limits import MAX_MODEL_NAME
 from p2p.cli.account import checked_genesis, common, send
 from p2p.cli.arguments import MAX_AMOUNT, utf8, whole
 from p2p.cli.output import aligned, show

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from p2p.base.body import ChatMessage
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
-from p2p.base.limits import CLIENT_CLOSE_S
+from p2p.base.serving_limits import CLIENT_CLOSE_S
 from p2p.client import client as trio_client
 from p2p.client.answer import Answer
 from p2p.client.bridge import Bridge, Call

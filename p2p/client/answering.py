@@ -15,13 +15,7 @@ from dataclasses import dataclass, field
 import trio
 
 from p2p.base.errors import FolkmootError, Unavailable
-from p2p.base.limits import (
-    AGENT_WAITS,
-    CLIENT_PAUSE_FIRST_S,
-    CLIENT_PAUSE_MAX_S,
-    CLIENT_RESUMES,
-    CLIENT_TRIES,
-)
+from p2p.base.serving_limits import AGENT_WAITS, CLIENT_PAUSE_FIRST_S, CLIENT_PAUSE_MAX_S, CLIENT_RESUMES, CLIENT_TRIES
 from p2p.client.ask import Asking
 from p2p.client.events import Done, Event, PeerFailed, Resumed, Signed, Token
 from p2p.client.links import Links, may_do_elsewhere

@@ -23,7 +23,7 @@ import trio
 from p2p.base.body import check_body
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded
-from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_BODY
+from p2p.base.serving_limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_BODY
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.connection import open_to, query
 from p2p.client.draw_check import DrawCheck

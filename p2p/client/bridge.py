@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import trio
 
 from p2p.base.errors import Unavailable
-from p2p.base.limits import CLIENT_AHEAD
+from p2p.base.serving_limits import CLIENT_AHEAD
 from p2p.client.client import Client
 from p2p.client.events import Accepted, Event
 from p2p.client.question import Question

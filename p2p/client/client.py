@@ -19,7 +19,7 @@ from p2p.base.body import Body, Chat, ChatMessage, Grammar, Role, TextPrompt, To
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
-from p2p.base.limits import CLIENT_FILE_S, MAX_TEMPLATE_FILE, MAX_TOKENIZER
+from p2p.base.serving_limits import CLIENT_FILE_S, MAX_TEMPLATE_FILE, MAX_TOKENIZER
 from p2p.base.types import Params
 from p2p.client.answer import Answer, collect
 from p2p.client.answering import Answering

@@ -25,7 +25,8 @@ from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.rules.ops import Body, sign_op
 from p2p.wire.answers.accounts import Taken
 from p2p.wire.answers.reading import read
-from p2p.wire.frames import Answer, Failure, Query, SubmitTransaction, pack_frame, raise_failure, receive_frame
+from p2p.wire.failures import raise_failure
+from p2p.wire.frames import Answer, Failure, Query, SubmitTransaction, pack_frame, receive_frame
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from p2p.base.errors import FolkmootError
 from p2p.base.files import read_file, write_file
-from p2p.base.limits import MAX_MODEL_NAME
+from p2p.base.serving_limits import MAX_MODEL_NAME
 from p2p.ledger.money.price import MAX_PRICE
 
 MAX_KEPT = 256  # models

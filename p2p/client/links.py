@@ -18,7 +18,7 @@ import trio
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Key
-from p2p.base.limits import AGENT_WAIT_S, CLIENT_CONNECT_S, CLIENT_PEERS, CLIENT_TRIES
+from p2p.base.serving_limits import AGENT_WAIT_S, CLIENT_CONNECT_S, CLIENT_PEERS, CLIENT_TRIES
 from p2p.client.connection import query
 from p2p.client.peer_choice import PeerChoice
 from p2p.client.question import id_of

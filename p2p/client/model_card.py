@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from p2p.base.genesis import Genesis
-from p2p.base.limits import MAX_EOS_IDS, MAX_TEMPLATE_TOKENS, MAX_VOCABULARY
+from p2p.base.serving_limits import MAX_EOS_IDS, MAX_TEMPLATE_TOKENS, MAX_VOCABULARY
 from p2p.wire.answers.fields import Amount, Hex32, Name
 from p2p.wire.answers.network import GovernanceAnswer, PricesAnswer
 from p2p.wire.answers.reading import read

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.files import make_folder, read_file, write_file
-from p2p.base.limits import MODEL_CACHE
+from p2p.base.serving_limits import MODEL_CACHE
 from p2p.client.model_card import ModelCard
 from p2p.wire.answers.model_files import ModelFileAnswer
 from p2p.wire.answers.reading import read

@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from p2p.base.limits import MAX_CHOICES, PEER_AVOID_FIRST_S, PEER_AVOID_MAX_S, PEER_FORGET_S
+from p2p.base.serving_limits import MAX_CHOICES, PEER_AVOID_FIRST_S, PEER_AVOID_MAX_S, PEER_FORGET_S
 
 WEIGHT = 0.3  # of a new measurement
 

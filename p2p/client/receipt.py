@@ -14,7 +14,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.executor_draw import draw_id
 from p2p.base.keys import Domain, verify
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import NO_SESSION, FinishReason, FinishRecord, SignedRequest
 from p2p.base.weighted_draw import draw_executors
 from p2p.client.draw_check import DrawCheck, Known

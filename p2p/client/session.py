@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from p2p.base.limits import SESSION_HEIGHTS
+from p2p.base.serving_limits import SESSION_HEIGHTS
 from p2p.base.weighted_draw import WeightedDraw
 
 

@@ -26,18 +26,8 @@ from p2p.gossip.connections.streams import Stream
 from p2p.machine.deadlines import strain
 from p2p.verification.artifact import Position, unpack_rows
 from p2p.verification.streamed import chain_after, is_signed
-from p2p.wire.frames import (
-    Accepted,
-    Declined,
-    Done,
-    Failure,
-    Tokens,
-    Trying,
-    Working,
-    check_text,
-    raise_failure,
-    receive_frame,
-)
+from p2p.wire.failures import raise_failure
+from p2p.wire.frames import Accepted, Declined, Done, Failure, Tokens, Trying, Working, check_text, receive_frame
 
 FRAME_WAIT_S = FIRST_TOKEN_TIMEOUT_S + 10  # an agent gives up on an executor first, and says so
 

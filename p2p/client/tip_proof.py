@@ -17,7 +17,7 @@ import trio
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.genesis import Genesis
-from p2p.base.limits import MAX_NONCE_AHEAD
+from p2p.base.serving_limits import MAX_NONCE_AHEAD
 from p2p.chain.proofs.serving import ServingProof, open_price
 from p2p.chain.proofs.state import key_of
 from p2p.client.nonces import Nonces

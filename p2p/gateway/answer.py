@@ -16,7 +16,7 @@ from typing import Literal
 import trio
 
 from p2p.base.errors import FolkmootError
-from p2p.base.limits import KEEP_ALIVE_S
+from p2p.base.serving_limits import KEEP_ALIVE_S
 from p2p.gateway.adapters.writer import About, Choice, Event, Writer
 from p2p.gateway.apis import Api, Opened
 from p2p.gateway.core.answering import Answering

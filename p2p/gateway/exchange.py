@@ -12,7 +12,8 @@ import msgspec
 import trio
 
 from p2p.base.errors import FolkmootError, InvalidRequest
-from p2p.base.limits import HTTP_BODY_S, MAX_HTTP_BODY, MIB
+from p2p.base.limits import MIB
+from p2p.base.serving_limits import HTTP_BODY_S, MAX_HTTP_BODY
 from p2p.gateway.core.fields import Fields, read_json
 from p2p.gateway.core.refusals import TooLarge, UnsupportedMedia, anthropic_error, openai_error, retry_after, status_of
 from p2p.gateway.http.asgi import Receive, Scope, Send

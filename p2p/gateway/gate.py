@@ -14,7 +14,7 @@ import trio
 from starlette.exceptions import HTTPException
 
 from p2p.base.errors import FolkmootError, Overloaded
-from p2p.base.limits import MAX_HTTP_REQUESTS
+from p2p.base.serving_limits import MAX_HTTP_REQUESTS
 from p2p.gateway.core.refusals import Forbidden, MethodNotAllowed, NotFound
 from p2p.gateway.exchange import Pairs, headers_of, send_error
 from p2p.gateway.http.asgi import App, Message, Receive, Scope, Send

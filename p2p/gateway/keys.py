@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_API_KEY, MAX_API_KEYS
+from p2p.base.serving_limits import MAX_API_KEY, MAX_API_KEYS
 from p2p.gateway.core.refusals import Forbidden, Unauthorized
 
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from p2p.base.body import ChatMessage
-from p2p.base.limits import MAX_STORED_RESPONSES, MAX_STORED_TEXT
+from p2p.base.serving_limits import MAX_STORED_RESPONSES, MAX_STORED_TEXT
 from p2p.gateway.core.refusals import NotFound
 
 Turns = tuple[ChatMessage, ...]

@@ -16,7 +16,7 @@ from llguidance import LLMatcher, LLParserLimits
 from p2p.base.body import Grammar
 from p2p.base.errors import InvalidRequest
 from p2p.base.keys import digest
-from p2p.base.limits import GRAMMARS_KEPT
+from p2p.base.serving_limits import GRAMMARS_KEPT
 from p2p.grammar.matcher import Matcher
 from p2p.grammar.source import lark_source
 from p2p.grammar.tokenizer import GrammarTokenizer

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_SCHEMA_COUNT
+from p2p.base.serving_limits import MAX_SCHEMA_COUNT
 
 OPTIONS = {
     "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False, "coerce_one_of": False,

@@ -13,7 +13,7 @@ from llguidance import regex_to_lark
 
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_PATTERN
+from p2p.base.serving_limits import MAX_PATTERN
 from p2p.grammar.schema import any_object, parse_json, schema_text
 
 # of a grammar's own options, the last one counts

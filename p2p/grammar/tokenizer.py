@@ -10,7 +10,7 @@ import numpy as np
 from llguidance import LLTokenizer
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_VOCABULARY
+from p2p.base.serving_limits import MAX_VOCABULARY
 from p2p.text.vocabulary import parse_vocabulary
 
 _MOST_KEPT = 4  # tokenizers, each with some MiB

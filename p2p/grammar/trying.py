@@ -15,7 +15,7 @@ from pathlib import Path
 
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import digest
-from p2p.base.limits import (
+from p2p.base.serving_limits import (
     GRAMMAR_CPU_S,
     GRAMMAR_MEMORY,
     GRAMMAR_PATIENCE,

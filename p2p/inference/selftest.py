@@ -18,7 +18,7 @@ import numpy as np
 
 from p2p.base.body import Body, TextPrompt, one_message
 from p2p.base.errors import Unavailable
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import Params
 from p2p.inference.vllm.engine import VllmClient
 from p2p.text.vocabulary import Vocabulary

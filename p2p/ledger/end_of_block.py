@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from p2p.base.limits import SESSION_HEIGHTS
 from p2p.base.resumable import Resumable, run_to_end
+from p2p.base.serving_limits import SESSION_HEIGHTS
 from p2p.base.types import Status
 from p2p.ledger import governance
 from p2p.ledger.conduct import executor_conduct

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from p2p.base.errors import Overloaded
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_ONCE
+from p2p.base.serving_limits import MAX_JOBS_PER_PEER, MAX_ONCE
 from p2p.base.types import AGENT_CAUSED
 from p2p.peer.agent_credit import Credit
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage

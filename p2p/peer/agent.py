@@ -19,7 +19,8 @@ from p2p.base.body import open_body
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, peer_id, verify
-from p2p.base.limits import BEACON_MAX_AGE, EXECUTOR_SILENT_S, FIRST_TOKEN_TIMEOUT_S, MAX_AFTER_STOP, TOKEN_TIMEOUT_S
+from p2p.base.limits import EXECUTOR_SILENT_S, FIRST_TOKEN_TIMEOUT_S, TOKEN_TIMEOUT_S
+from p2p.base.serving_limits import BEACON_MAX_AGE, MAX_AFTER_STOP
 from p2p.base.token_ids import pack_ids
 from p2p.base.types import (
     VERSION,
@@ -39,6 +40,7 @@ from p2p.peer.telling import Telling
 from p2p.text.vocabulary import text_hash
 from p2p.verification.artifact import output_hash, parse
 from p2p.verification.streamed import chain_after, is_signed
+from p2p.wire.failures import raise_failure
 from p2p.wire.frames import (
     Accepted,
     Ask,
@@ -53,7 +55,6 @@ from p2p.wire.frames import (
     Working,
     check_text,
     pack_frame,
-    raise_failure,
     receive_frame,
 )
 

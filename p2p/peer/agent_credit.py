@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from p2p.base.limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
+from p2p.base.serving_limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
 from p2p.base.types import SignedRequest, Status
 from p2p.ledger.participants.serving import DRAW_WINDOW
 

@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2p.base.limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
+from p2p.base.serving_limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
 from p2p.peer.agent_credit import FORGOTTEN_AFTER
 
 

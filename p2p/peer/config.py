@@ -15,7 +15,8 @@ from p2p.base.addresses import check_multiaddr
 from p2p.base.errors import ConfigError
 from p2p.base.files import exists
 from p2p.base.genesis import Genesis, check_network_name
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER, MAX_JOBS_PER_PEER, TOKEN_TIMEOUT_S
+from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MAX_INBOUND_STREAMS_PER_PEER, TOKEN_TIMEOUT_S
+from p2p.base.serving_limits import MAX_JOBS_PER_PEER
 from p2p.base.toml_file import read_toml
 from p2p.chain.checkpoint import parse_checkpoint
 from p2p.machine.logs import FORMATS, LEVELS

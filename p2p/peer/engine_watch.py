@@ -11,7 +11,8 @@ from collections.abc import Callable
 import httpx
 import trio
 
-from p2p.base.limits import ENGINE_WATCH_S, MAX_METRICS, METRICS_TIMEOUT_S
+from p2p.base.limits import ENGINE_WATCH_S
+from p2p.base.serving_limits import MAX_METRICS, METRICS_TIMEOUT_S
 from p2p.inference.vllm.engine import Look, http_client
 from p2p.scheduling.metrics import Metrics, parse_metrics
 

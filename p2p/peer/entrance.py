@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import trio
 
 from p2p.base.errors import Overloaded
-from p2p.base.limits import ENTRANCE_LEAST, ENTRANCE_LEAST_BEHIND, ENTRANCE_LOOK_S, MAX_REQUESTS_AT_ONCE
+from p2p.base.serving_limits import ENTRANCE_LEAST, ENTRANCE_LEAST_BEHIND, ENTRANCE_LOOK_S, MAX_REQUESTS_AT_ONCE
 from p2p.machine.load import Load
 
 

@@ -19,7 +19,7 @@ import trio
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_HELD_TOKENS
+from p2p.base.serving_limits import MAX_HELD_TOKENS
 from p2p.base.token_ids import unpack_ids
 from p2p.base.types import (
     AGENT_CAUSED,

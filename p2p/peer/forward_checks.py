@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2p.base.body import Body, open_body
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.keys import peer_id
-from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART
+from p2p.base.serving_limits import BEACON_MAX_AGE, HEIGHTS_APART
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from p2p.base.body import Body
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import NO_SESSION, SignedRequest, SignedStreamed
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.verification import tape

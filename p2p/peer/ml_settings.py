@@ -17,7 +17,8 @@ from msgspec import Meta
 
 from p2p.base.errors import ConfigError
 from p2p.base.files import exists, read_file, write_file
-from p2p.base.limits import MAX_JOBS_PER_PEER, MAX_ML_NODES, MAX_NAME, MAX_NODE_JOBS
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import MAX_JOBS_PER_PEER, MAX_ML_NODES, MAX_NODE_JOBS
 from p2p.base.toml_file import MAX_TOML, dump_toml
 
 DEFAULT = "default"  # name of the node that the old settings describe

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from p2p.base.errors import Overloaded
-from p2p.base.limits import MAX_METERED
+from p2p.base.serving_limits import MAX_METERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import trio
 
 from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
-from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
+from p2p.base.serving_limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
 from p2p.peer.telling import Telling
 from p2p.text.vocabulary import TextStream

@@ -22,7 +22,7 @@ from p2p.base.body import Body
 from p2p.base.codec import Message, encode, load
 from p2p.base.errors import FolkmootError, StorageError
 from p2p.base.keys import Key
-from p2p.base.limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
+from p2p.base.serving_limits import MAX_SPRINT_ANSWERS, SPRINT_COMMIT_LEAD
 from p2p.base.types import RecordKind, SignedFinish, SignedRequest, SprintCommit, SprintOpen
 from p2p.chain.stores import payload_keys
 from p2p.ledger.participants.sprint import question

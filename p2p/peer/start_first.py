@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p.base.errors import Overloaded, RemoteProtocolError
-from p2p.base.limits import MAX_WAITING_STARTS, START_POLL_S, START_WAIT_S, WAITING_OF_ACCOUNT, WAITING_OF_AGENT
+from p2p.base.serving_limits import MAX_WAITING_STARTS, START_POLL_S, START_WAIT_S, WAITING_OF_ACCOUNT, WAITING_OF_AGENT
 from p2p.peer.agent_credit import Credit
 from p2p.peer.ahead import Ahead
 from p2p.wire.frames import Forward

@@ -29,6 +29,7 @@ from p2p.peer.record_sender import RecordSender
 from p2p.peer.validator import stored_payload
 from p2p.peer.vote_streams import VoteStreams
 from p2p.peer.wakeup import Wakeup
+from p2p.wire.failures import failure
 from p2p.wire.frames import (
     Answer,
     Ask,
@@ -38,7 +39,6 @@ from p2p.wire.frames import (
     PayloadWanted,
     Query,
     SubmitTransaction,
-    failure,
     pack_frame,
     receive_frame,
 )

@@ -22,7 +22,8 @@ import trio
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
 from p2p.base.keys import Key, NetworkId
-from p2p.base.limits import GIVE_WAY_CHECK_S, MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
+from p2p.base.limits import GIVE_WAY_CHECK_S
+from p2p.base.serving_limits import MAX_FETCHES, REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import RecordKind, RevealedRow, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.chain.stores import payload_keys
 from p2p.machine.load import Load

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from p2p.base.limits import MAX_AFFINE
+from p2p.base.serving_limits import MAX_AFFINE
 from p2p.scheduling.jobs import Job
 
 

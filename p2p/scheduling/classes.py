@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from p2p.base.limits import (
+from p2p.base.serving_limits import (
     CHECK_AGE_S,
     CHECK_TURN,
     CHECKS_PER_NODE,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from p2p.base.limits import MAX_METERED
+from p2p.base.serving_limits import MAX_METERED
 
 
 @dataclass(slots=True)

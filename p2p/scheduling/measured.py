@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from p2p.base.limits import RATE_HALF_S, RETRY_LEAST_S, RETRY_MOST_S
+from p2p.base.serving_limits import RATE_HALF_S, RETRY_LEAST_S, RETRY_MOST_S
 from p2p.scheduling.classes import CLIENTS
 from p2p.scheduling.jobs import Job
 

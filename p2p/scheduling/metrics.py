@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from p2p.base.limits import MAX_METRICS, MAX_METRICS_LINE, MAX_METRICS_LINES
+from p2p.base.serving_limits import MAX_METRICS, MAX_METRICS_LINE, MAX_METRICS_LINES
 
 RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 USAGE, CACHE = "vllm:kv_cache_usage_perc", "vllm:cache_config_info"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from p2p.base.limits import ENGINE_QUEUE_S, KV_FULL, MAX_JOBS_PER_PEER
+from p2p.base.serving_limits import ENGINE_QUEUE_S, KV_FULL, MAX_JOBS_PER_PEER
 from p2p.scheduling.classes import RULES
 from p2p.scheduling.jobs import Job, Kind
 from p2p.scheduling.metrics import Metrics

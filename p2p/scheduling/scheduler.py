@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_ML_NODES, MAX_OVERTAKEN, MAX_QUEUED, QUEUE_AGE_S, QUEUED_OF_ACCOUNT, RETRY_MOST_S
+from p2p.base.serving_limits import (
+    MAX_ML_NODES,
+    MAX_OVERTAKEN,
+    MAX_QUEUED,
+    QUEUE_AGE_S,
+    QUEUED_OF_ACCOUNT,
+    RETRY_MOST_S,
+)
 from p2p.scheduling.affinity import Affinity
 from p2p.scheduling.classes import CLIENTS, ends
 from p2p.scheduling.jobs import Busy, Job, Outcome, Placed, Queued

@@ -13,10 +13,10 @@ from typing import Any
 
 from p2p.base.errors import ConfigError
 from p2p.base.json_text import read_json
-from p2p.base.limits import (
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import (
     MAX_EOS_IDS,
     MAX_MODEL_CONFIG,
-    MAX_NAME,
     MAX_TEMPLATE,
     MAX_TEMPLATE_TOKENS,
     MAX_TOKENIZER,

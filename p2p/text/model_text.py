@@ -20,7 +20,7 @@ from p2p.base.body import Body, Chat, TextPrompt, TokenPrompt
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.base.json_text import read_object
-from p2p.base.limits import MAX_KEPT_PROMPTS, MAX_TEMPLATE, MAX_TEMPLATE_TOKENS, MAX_TOKENIZER
+from p2p.base.serving_limits import MAX_KEPT_PROMPTS, MAX_TEMPLATE, MAX_TEMPLATE_TOKENS, MAX_TOKENIZER
 from p2p.base.token_ids import pack_ids, unpack_ids
 from p2p.text.controls import free_signs
 from p2p.text.conversation import Mark, variables
@@ -140,7 +140,8 @@ def load_model_text(
         raise ConfigError(f"a chat template has at most {MAX_TEMPLATE} characters", field="template")
     return ModelText(
         parse_vocabulary(tokenizer, markers(tool_format)), hashlib.sha256(tokenizer).digest(), template_hash(template),
-        tokenizer, Tokens(tokenizer), template or "", None if template is None else compiled(template), dict(template_tokens),
+        tokenizer, Tokens(tokenizer), template or "", None if template is None else compiled(template),
+        dict(template_tokens),
     )
 
 

@@ -22,7 +22,8 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from p2p.base.limits import KIB, MAX_RENDERED, MAX_TEMPLATE_STEPS
+from p2p.base.limits import KIB
+from p2p.base.serving_limits import MAX_RENDERED, MAX_TEMPLATE_STEPS
 from p2p.text.today import written
 
 WORK = "work of this rendering"  # a variable that no template can name

@@ -14,7 +14,7 @@ from jinja2 import Template, nodes
 from jinja2.visitor import NodeTransformer
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_KEPT_TEMPLATES, MAX_RENDERED, MAX_TEMPLATE
+from p2p.base.serving_limits import MAX_KEPT_TEMPLATES, MAX_RENDERED, MAX_TEMPLATE
 from p2p.text.sandbox import JOINED, TURNS, WORK, Sandbox, TooMuch, Work
 from p2p.text.today import DAY
 

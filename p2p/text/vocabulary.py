@@ -18,7 +18,7 @@ from typing import Any
 
 from p2p.base.errors import ConfigError
 from p2p.base.keys import digest
-from p2p.base.limits import MAX_TOKEN_TEXT, MAX_VOCABULARY
+from p2p.base.serving_limits import MAX_TOKEN_TEXT, MAX_VOCABULARY
 
 _BLANK = "\u2581"  # how SentencePiece writes a blank
 

@@ -21,7 +21,7 @@ from p2p.base.codec import Message, decode, encode, unpack
 from p2p.base.errors import RemoteProtocolError, Unavailable, unsupported_version
 from p2p.base.genesis import ModelSpec
 from p2p.base.keys import digest
-from p2p.base.limits import LEAF_POSITIONS, MAX_ARTIFACT, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.base.serving_limits import LEAF_POSITIONS, MAX_ARTIFACT, MAX_HANDOVERS, MAX_OUTPUT_TOKENS, TOP_RANKS
 from p2p.base.types import U32, Bytes32, FinishReason, InferenceId, Params, Request, Short, SignedStreamed, StackClass
 from p2p.verification.engine import TokenStep
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from p2p.base.genesis import CheckRules, ModelSpec
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import FinishReason, FinishRecord, Request
 from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position

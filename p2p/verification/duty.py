@@ -14,7 +14,7 @@ from math import comb
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import digest
-from p2p.base.limits import REVEAL_POSITIONS
+from p2p.base.serving_limits import REVEAL_POSITIONS
 from p2p.base.weighted_draw import WeightedDraw
 
 FULL = 1000  # thousandths: everything is checked

@@ -22,30 +22,26 @@ from msgspec import Meta
 
 from p2p.base.codec import Message, convert, decode, encode, whole
 from p2p.base.errors import (
-    FolkmootError,
-    InvalidRequest,
-    Overloaded,
     RemoteProtocolError,
-    Unavailable,
     unsupported_version,
 )
 from p2p.base.limits import (
     FRAME_TIMEOUT_S,
     KIB,
-    MAX_ARTIFACT,
-    MAX_BODY,
     MAX_FRAME,
-    MAX_HANDOVERS,
     MAX_ITEMS,
-    MAX_NAME,
-    MAX_OUTPUT_TOKENS,
     MAX_PROPOSAL,
-    MAX_REASON,
-    MAX_TOKEN_TEXT,
-    MAX_TOKENS_PER_FRAME,
     MAX_TX,
     MAX_TXS_PER_BLOCK,
     MIB,
+)
+from p2p.base.serving_limits import (
+    MAX_ARTIFACT,
+    MAX_BODY,
+    MAX_HANDOVERS,
+    MAX_OUTPUT_TOKENS,
+    MAX_TOKEN_TEXT,
+    MAX_TOKENS_PER_FRAME,
 )
 from p2p.base.types import (
     U32,
@@ -321,9 +317,6 @@ _BY_TAG: dict[bytes, type[Frame]] = {str(kind.__struct_config__.tag).encode(): k
 _VERSIONED = frozenset(
     str(kind.__struct_config__.tag) for kind in get_args(Frame) if kind.__struct_fields__[0] == "version"
 )
-_BY_CODE: dict[str, type[FolkmootError]] = {
-    kind.code: kind for kind in (InvalidRequest, RemoteProtocolError, Overloaded, Unavailable)
-}
 
 
 def pack_frame(frame: Frame) -> bytes:
@@ -387,18 +380,3 @@ def _kind_of(data: bytes) -> type[Frame]:
 
 def _names(kinds: tuple[type[Message], ...]) -> str:
     return " or ".join(kind.__name__ for kind in kinds)
-
-
-def failure(error: FolkmootError) -> Failure:
-    """The frame that reports an error to the other side, cut to the limits of its fields."""
-    wait = error.retry_after if isinstance(error, Overloaded) else 0
-    return Failure(error.code[:MAX_NAME], error.field[:MAX_NAME], error.message[:MAX_REASON], wait)
-
-
-def raise_failure(frame: Failure) -> None:
-    """Raises the error that the other side reported, as the same type where its code is known."""
-    kind = _BY_CODE.get(frame.code, InvalidRequest if frame.field else Unavailable)
-    error = kind(frame.message, field=frame.field, code=frame.code)
-    if isinstance(error, Overloaded):
-        error.retry_after = frame.retry_after
-    raise error

@@ -23,7 +23,7 @@ from p2p.base.genesis import (
     SprintRules,
 )
 from p2p.base.keys import Key, digest
-from p2p.base.limits import MAX_NETWORK_NAME
+from p2p.base.serving_limits import MAX_NETWORK_NAME
 from p2p.base.types import VERSION, NetworkField
 from p2p.consensus.evidence import check_evidence, evidence_of_votes
 from p2p.consensus.messages import Vote, VoteType, sign_vote

@@ -222,7 +222,8 @@ async def test_an_unregistered_peer_takes_no_request_and_queues_nothing(chain: C
         VERSION, GENESIS.network, CLIENT.public, 1, "toy", one_message("hi").hash, Params(), 50, 50, 100, 40,
         CLIENT.public, 1
     )
-    ask = Ask(VERSION, SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request))), encode(one_message("hi")))
+    signed = SignedRequest(request, CLIENT.sign(Domain.REQUEST, GENESIS.network, encode(request)))
+    ask = Ask(VERSION, signed, encode(one_message("hi")))
     stream: Any = None
     with pytest.raises(Unavailable, match="not registered: ask another, or register it"):
         await Agent(NEW, chain, outbox, nowhere).serve(stream, ask)

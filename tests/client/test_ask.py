@@ -14,13 +14,14 @@ from trio.testing import MockClock
 from p2p.base.body import one_message
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, Unavailable
-from p2p.base.limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
+from p2p.base.serving_limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
 from p2p.base.types import SignedRequest
 from p2p.client.ask import ask_over
 from p2p.client.events import Accepted, Event, Notices, Signed, TermsShown, Waiting, plain
 from p2p.client.question import TEMPLATE_TOKENS, Question
 from p2p.wire import frames
-from p2p.wire.frames import Answer, Ask, Frame, Query, failure, pack_frame, parse_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import Answer, Ask, Frame, Query, pack_frame, parse_frame
 from tests.client.liar import PEER, Liar
 from tests.client.one_answer import pipe
 from tests.client.test_tip_proof import NOTICE

@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, one_message
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key, digest
-from p2p.base.limits import AGENT_WAITS, CLIENT_TRIES, MODEL_CHUNK
+from p2p.base.serving_limits import AGENT_WAITS, CLIENT_TRIES, MODEL_CHUNK
 from p2p.base.token_ids import pack_ids, unpack_ids
 from p2p.base.types import NO_SESSION, FinishReason
 from p2p.client import Accepted, Answer, Client, Done, Event, PeerFailed, Question, Resumed, Session, TermsShown, Token

@@ -8,7 +8,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.base.limits import MAX_CHOICES, PEER_AVOID_FIRST_S, PEER_AVOID_MAX_S, PEER_FORGET_S
+from p2p.base.serving_limits import MAX_CHOICES, PEER_AVOID_FIRST_S, PEER_AVOID_MAX_S, PEER_FORGET_S
 from p2p.client.peer_choice import PeerChoice
 
 PEERS = ("a", "b", "c")

@@ -6,7 +6,7 @@ import pytest
 
 from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, TokenPrompt, Tool, ToolCall, one_message
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_BODY
+from p2p.base.serving_limits import MAX_BODY
 from p2p.base.token_ids import pack_ids
 from p2p.client.ask import encoded
 from p2p.client.question import CALL_TOKENS, MESSAGE_TOKENS, TEMPLATE_TOKENS, TOOLS_TOKENS, Question, prompt_bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.executor_draw import draw_id, session_lots
-from p2p.base.limits import MAX_CANDIDATES, SESSION_HEIGHTS
+from p2p.base.serving_limits import MAX_CANDIDATES, SESSION_HEIGHTS
 from p2p.base.types import NO_SESSION
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.client.draw_check import Known

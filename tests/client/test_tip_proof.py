@@ -15,7 +15,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, InvalidRequest, RemoteProtocolError
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
+from p2p.base.serving_limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_NONCE_AHEAD
 from p2p.base.token_ids import pack_ids
 from p2p.base.types import VERSION, RecordKind, SignedRequest, StartRecord
 from p2p.base.weighted_draw import WeightedDraw, draw_executors

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from p2p.base.codec import encode
 from p2p.base.keys import Key, digest
-from p2p.base.limits import REVEAL_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS
 from p2p.base.types import (
     VERSION,
     FinishReason,

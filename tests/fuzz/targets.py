@@ -17,7 +17,7 @@ from p2p.base.codec import encode, unpack
 from p2p.base.errors import RemoteProtocolError
 from p2p.base.genesis import Genesis, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import (
     VERSION,
     FinishReason,

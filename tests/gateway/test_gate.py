@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_HTTP_REQUESTS
+from p2p.base.serving_limits import MAX_HTTP_REQUESTS
 from p2p.gateway.app import new_app
 from p2p.gateway.keys import Keys, load_keys
 from tests.gateway.asking import ask, chat

@@ -10,7 +10,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.base.limits import MAX_JSON_DEPTH
+from p2p.base.serving_limits import MAX_JSON_DEPTH
 from tests.gateway.asking import ask, chat
 from tests.gateway.scripted import ScriptedBackend
 

@@ -64,7 +64,8 @@ def test_a_chat_is_answered_and_settled(net: Net, url: str) -> None:
 
 def test_a_stream_is_the_same_text_in_pieces_with_usage_in_the_end(url: str) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
-    asked = {"model": DEFAULT_MODEL, "messages": ASKED, "max_tokens": 20, "seed": 3, "logprobs": True, "top_logprobs": 3}
+    asked = {"model": DEFAULT_MODEL, "messages": ASKED, "max_tokens": 20, "seed": 3, "logprobs": True,
+             "top_logprobs": 3}
     whole = client.chat.completions.create(**asked)
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from p2p.base.limits import HTTP_HEAD_S, HTTP_IDLE_S, HTTP_LINGER_S, HTTP_SEND_S, MAX_HTTP_BODY
+from p2p.base.serving_limits import HTTP_HEAD_S, HTTP_IDLE_S, HTTP_LINGER_S, HTTP_SEND_S, MAX_HTTP_BODY
 from p2p.gateway.app import new_app
 from p2p.gateway.http.asgi import App, Receive, Scope, Send
 from p2p.gateway.http.server import HttpServer, Limits

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from p2p.base.body import ChatMessage, Role
-from p2p.base.limits import MAX_GATEWAY_SESSIONS, MAX_STORED_RESPONSES, MAX_STORED_TEXT
+from p2p.base.serving_limits import MAX_GATEWAY_SESSIONS, MAX_STORED_RESPONSES, MAX_STORED_TEXT
 from p2p.gateway.app import new_app
 from p2p.gateway.core.refusals import NotFound
 from p2p.gateway.core.sessions import Sessions

@@ -9,7 +9,7 @@ import pytest
 
 from p2p.base.body import GrammarKind
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_PATTERN, MAX_SCHEMA_COUNT
+from p2p.base.serving_limits import MAX_PATTERN, MAX_SCHEMA_COUNT
 from p2p.grammar.trial import attempt
 from p2p.grammar.trying import explained, try_grammar
 from tests.grammar.tokens import compiled

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import InvalidRequest
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import (
     BusyRecord,
     FinishReason,
@@ -32,7 +32,8 @@ from p2p.verification import artifact as artifacts
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
-from p2p.wire.frames import Accepted, Declined, Done, Frame, PayloadWanted, Tokens, Trying, failure, pack_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import Accepted, Declined, Done, Frame, PayloadWanted, Tokens, Trying, pack_frame
 from tests.client.test_tip_proof import BY_KEY, MODEL, PEER
 from tests.sim.run import KEYS
 

@@ -25,7 +25,8 @@ from p2p.gossip.connections.streams import Stream
 from p2p.gossip.host import NetworkConfig, open_network
 from p2p.ledger.participants.serving import ServingSet
 from p2p.ledger.state.records import Account
-from p2p.wire.frames import Answer, Ask, Query, failure, pack_frame, receive_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import Answer, Ask, Query, pack_frame, receive_frame
 from tests.client.test_tip_proof import CLIENT, PEER, Liar
 from tests.interop.lies import HONEST, LIES
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from p2p.base.codec import decode, encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain
 from p2p.client.draw_check import DrawCheck

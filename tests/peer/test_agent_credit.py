@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
+from p2p.base.serving_limits import HEIGHTS_APART, MAX_METERED, MAX_UNPAID, MAX_UNSTARTED
 from p2p.base.types import VERSION, Batch, Params, Record, RecordKind, Request, SignedBatch, SignedRequest, StartRecord
 from p2p.chain.chain import Chain
 from p2p.ledger.participants.serving import DRAW_WINDOW

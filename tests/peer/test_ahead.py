@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2p.base.limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
+from p2p.base.serving_limits import MAX_AHEAD, MAX_AHEAD_ACCOUNTS
 from p2p.peer.agent_credit import FORGOTTEN_AFTER
 from p2p.peer.ahead import Ahead
 

@@ -11,7 +11,7 @@ import trio.testing
 
 from p2p.base.codec import unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError
-from p2p.base.limits import MAX_ONCE
+from p2p.base.serving_limits import MAX_ONCE
 from p2p.base.types import AGENT_CAUSED, RecordKind, SignedBusy, SignedRequest
 from p2p.peer.admission import Once
 from p2p.peer.executor import Executor

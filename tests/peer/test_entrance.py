@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from p2p.base.errors import Overloaded
-from p2p.base.limits import ENTRANCE_LEAST, ENTRANCE_LEAST_BEHIND, ENTRANCE_LOOK_S
+from p2p.base.serving_limits import ENTRANCE_LEAST, ENTRANCE_LEAST_BEHIND, ENTRANCE_LOOK_S
 from p2p.machine.load import Load
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas

@@ -17,7 +17,8 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key, digest, verify
-from p2p.base.limits import MAX_HELD_TOKENS, MAX_JOBS_PER_PEER, MAX_WORK_RECORDS
+from p2p.base.limits import MAX_WORK_RECORDS
+from p2p.base.serving_limits import MAX_HELD_TOKENS, MAX_JOBS_PER_PEER
 from p2p.base.token_ids import pack_ids
 from p2p.base.types import VERSION, FinishReason, Params, RecordKind, Request, SignedRequest, SignedStreamed
 from p2p.chain.views.inferences import Draw
@@ -343,7 +344,8 @@ async def through_agent(signed: SignedRequest, executors: dict[str, Executor], m
             return mine
 
         agent = make(AGENT, chain, Outbox(AGENT, "n"), open_stream, 30.0, 30.0)
-        session = _Session(Ask(VERSION, signed, encode(one_message(PROMPT))), Reader(Telling(client)), Usage(b"", 5, 1000), Room(agent.outbox, 0))
+        asked = Ask(VERSION, signed, encode(one_message(PROMPT)))
+        session = _Session(asked, Reader(Telling(client)), Usage(b"", 5, 1000), Room(agent.outbox, 0))
         failed: FolkmootError | None = None
         with trio.fail_after(60):
             try:

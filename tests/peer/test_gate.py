@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from p2p.base.errors import Overloaded, Unavailable
-from p2p.base.limits import QUEUE_AGE_S
+from p2p.base.serving_limits import QUEUE_AGE_S
 from p2p.peer.gate import Gate
 from p2p.scheduling.jobs import Job, Kind
 from p2p.scheduling.metrics import Metrics

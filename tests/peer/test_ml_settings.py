@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_ML_NODES
+from p2p.base.serving_limits import MAX_ML_NODES
 from p2p.peer.config import load_config, make_config
 from p2p.peer.ml_nodes import one_node
 from p2p.peer.ml_settings import DEFAULT, MlNodeSettings, add_entry, remove_entry

@@ -13,7 +13,8 @@ from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import Key
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.peer.payload_sources import HEDGE_S, PayloadSearch, open_payload
-from p2p.wire.frames import Payload, failure, pack_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import Payload, pack_frame
 from tests.peer.test_validator import IID, PROMPT, FakeStream, answer
 
 ME, EXECUTOR, AGENT, *FELLOWS = (Key(bytes([at]) * 32).public for at in range(0x41, 0x46))

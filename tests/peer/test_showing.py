@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key, verify
-from p2p.base.limits import MAX_HELD_TOKENS, SHOW_EVERY_S
+from p2p.base.serving_limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import Streamed
 from p2p.peer.showing import Showing
 from p2p.peer.telling import Telling

@@ -27,7 +27,8 @@ from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator, stored_payload
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.profile import Profile
-from p2p.wire.frames import PayloadWanted, failure, pack_frame, parse_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import PayloadWanted, pack_frame, parse_frame
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.sprint_lab import RULES, SprintLab
 from tests.peer.ready import ready

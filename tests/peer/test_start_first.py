@@ -16,7 +16,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import Overloaded, RemoteProtocolError
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_WAITING_STARTS, START_WAIT_S, WAITING_OF_ACCOUNT, WAITING_OF_AGENT
+from p2p.base.serving_limits import MAX_WAITING_STARTS, START_WAIT_S, WAITING_OF_ACCOUNT, WAITING_OF_AGENT
 from p2p.base.types import VERSION, SignedRequest
 from p2p.base.weighted_draw import WeightedDraw
 from p2p.ledger.participants.serving import DRAW_WINDOW

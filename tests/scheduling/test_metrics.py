@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.base.limits import MAX_METRICS, MAX_METRICS_LINE
+from p2p.base.serving_limits import MAX_METRICS, MAX_METRICS_LINE
 from p2p.scheduling.metrics import MOST, NAMES, Metrics, parse_metrics
 
 # recorded from vLLM 0.32 on a CPU: six answers asked for, --max-num-seqs 4, a KV cache of 1 GiB

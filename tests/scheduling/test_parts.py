@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.base.limits import RETRY_LEAST_S, RETRY_MOST_S
+from p2p.base.serving_limits import RETRY_LEAST_S, RETRY_MOST_S
 from p2p.scheduling.affinity import Affinity
 from p2p.scheduling.fair import Shares
 from p2p.scheduling.jobs import Kind

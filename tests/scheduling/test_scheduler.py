@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import (
+from p2p.base.serving_limits import (
     CHECKS_PER_NODE,
     ENGINE_QUEUE_S,
     MAX_ML_NODES,

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from p2p.base.limits import QUEUE_AGE_S
+from p2p.base.serving_limits import QUEUE_AGE_S
 from p2p.scheduling.jobs import Job, Kind
 from tests.scheduling.jobs import job
 from tests.scheduling.simulation import STEP_S, Engine, World

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import CHECKS_PER_NODE, ENGINE_QUEUE_S
+from p2p.base.serving_limits import CHECKS_PER_NODE, ENGINE_QUEUE_S
 from p2p.scheduling.classes import ends
 from p2p.scheduling.jobs import Job, Kind, Placed, Queued
 from p2p.scheduling.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_TEMPLATE
+from p2p.base.serving_limits import MAX_TEMPLATE
 from p2p.text.model_files import describe, read_model_text
 from p2p.text.model_text import NO_TEMPLATE, template_hash
 from tests.text.families import SMOLLM, added, folder, table

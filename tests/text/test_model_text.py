@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, TokenPrompt, Tool, ToolCall
 from p2p.base.errors import ConfigError, InvalidRequest
-from p2p.base.limits import MAX_TEMPLATE
+from p2p.base.serving_limits import MAX_TEMPLATE
 from p2p.base.token_ids import pack_ids
 from p2p.text.model_text import NO_TEMPLATE, ModelText, load_model_text
 from tests.text.families import added, said, small, table

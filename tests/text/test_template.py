@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from p2p.base.errors import ConfigError
-from p2p.base.limits import MAX_RENDERED, MAX_TEMPLATE, MAX_TEMPLATE_STEPS
+from p2p.base.serving_limits import MAX_RENDERED, MAX_TEMPLATE, MAX_TEMPLATE_STEPS
 from p2p.text.sandbox import Refused, TooMuch
 from p2p.text.template import compiled, render
 from p2p.text.today import read_day, written

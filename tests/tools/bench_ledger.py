@@ -27,7 +27,8 @@ from msgspec.structs import replace
 from p2p.base.codec import encode, unpack
 from p2p.base.genesis import Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, NetworkId, digest, signing_bytes, verify_raw
-from p2p.base.limits import MAX_BLOCK, MAX_CANDIDATES, MAX_RECORDS_PER_TX
+from p2p.base.limits import MAX_BLOCK, MAX_RECORDS_PER_TX
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import (
     VERSION,
     Batch,

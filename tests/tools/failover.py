@@ -136,7 +136,8 @@ async def stream(scene: Scene, client: Client, kind: str, number: int, found: Fo
     except (FolkmootError, trio.TooSlowError) as error:
         found.errors.append(f"stream {number}: {error}")
     found.complete += is_done and len(tokens) == len(wanted)
-    found.differ += sum(one != other for one, other in zip(tokens, wanted, strict=False)) + abs(len(tokens) - len(wanted))
+    found.differ += abs(len(tokens) - len(wanted))
+    found.differ += sum(one != other for one, other in zip(tokens, wanted, strict=False))
     await trio.to_thread.run_sync(scene.heal)
 
 

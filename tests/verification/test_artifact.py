@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
+from p2p.base.serving_limits import LEAF_POSITIONS, MAX_OUTPUT_TOKENS, TOP_RANKS
 from p2p.base.types import VERSION, FinishReason, FinishRecord, InferenceId, Params, Request
 from p2p.verification import artifact as artifacts
 from p2p.verification import check

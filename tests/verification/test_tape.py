@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_TOP_K
 from p2p.base.sampling_params import check_params, make_params
+from p2p.base.serving_limits import MAX_TOP_K
 from p2p.base.types import Params
 from p2p.verification import tape, tape_torch
 from p2p.verification.sampling import Sampling

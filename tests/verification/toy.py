@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from p2p.base.keys import Key
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import FinishReason, FinishRecord, Params, Request
 from p2p.text.vocabulary import parse_vocabulary, text_hash
 from p2p.verification import artifact as artifacts

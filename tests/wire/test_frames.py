@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.types import VERSION
-from p2p.wire.frames import Failure, PayloadWanted, SyncTop, failure, pack_frame, parse_frame, raise_failure
+from p2p.wire.failures import failure, raise_failure
+from p2p.wire.frames import Failure, PayloadWanted, SyncTop, pack_frame, parse_frame
 
 
 @given(st.binary(max_size=400))

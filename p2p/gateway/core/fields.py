@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_JSON_DEPTH, MAX_JSON_DIGITS
+from p2p.base.serving_limits import MAX_JSON_DEPTH, MAX_JSON_DIGITS
 
 Refused = dict[str, tuple[tuple[object, ...], str]]  # name -> (values that change nothing, what to use instead)
 _LOW, _HIGH = -(2**63), 2**63 - 1

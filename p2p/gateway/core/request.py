@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from p2p.base.body import Body, Chat, Grammar, TextPrompt, TokenPrompt, Tool, check_body
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import DEFAULT_ANSWER_TOKENS, MAX_OUTPUT_TOKENS
 from p2p.base.sampling_params import check_params
+from p2p.base.serving_limits import DEFAULT_ANSWER_TOKENS, MAX_OUTPUT_TOKENS
 from p2p.base.types import Params
 from p2p.gateway.core.backend import Asked, ModelCard, ModelText, ToolFormat
 from p2p.gateway.core.refusals import TooLong

@@ -12,7 +12,7 @@ from typing import Any
 
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import (
+from p2p.base.serving_limits import (
     MAX_ANSWERS,
     MAX_BIASES,
     MAX_GRAMMAR,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from p2p.base.body import Chat, Role, TextPrompt
 from p2p.base.keys import digest
-from p2p.base.limits import MAX_GATEWAY_SESSIONS
+from p2p.base.serving_limits import MAX_GATEWAY_SESSIONS
 from p2p.gateway.core.request import GatewayRequest, Prompt
 
 _BEGINNING = 2048  # characters of a text whose continuations count as one conversation

@@ -15,7 +15,7 @@ import h11
 import structlog
 import trio
 
-from p2p.base import limits
+from p2p.base import serving_limits as limits
 from p2p.gateway.http.asgi import App, Message, scope_of
 
 log = structlog.get_logger(__name__)

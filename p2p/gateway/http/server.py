@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 import trio
 
-from p2p.base import limits
+from p2p.base import serving_limits as limits
 from p2p.gateway.http.asgi import App
 from p2p.gateway.http.connection import Connection, Timing
 

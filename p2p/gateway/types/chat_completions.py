@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from p2p.base.body import Chat, ChatMessage, Grammar, Role, Tool, ToolCall
-from p2p.base.limits import MAX_CALLS, MAX_MESSAGES, MAX_NAME
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import MAX_CALLS, MAX_MESSAGES
 from p2p.gateway.core.fields import Fields, Refused, as_object
 from p2p.gateway.core.request import Calling, GatewayRequest
 from p2p.gateway.core.sampling import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2p.base.body import Grammar, Tool
-from p2p.base.limits import MAX_TOOLS
+from p2p.base.serving_limits import MAX_TOOLS
 from p2p.gateway.core.fields import Fields
 from p2p.gateway.core.request import Calling
 from p2p.gateway.types.content import known_tool, read_name

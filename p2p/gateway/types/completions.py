@@ -10,7 +10,8 @@ from typing import Any
 
 from p2p.base.body import TextPrompt, TokenPrompt
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_ANSWERS, MAX_BODY, MAX_NAME, MAX_VOCABULARY
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import MAX_ANSWERS, MAX_BODY, MAX_VOCABULARY
 from p2p.base.token_ids import TOKEN_BYTES, pack_ids
 from p2p.gateway.core.fields import Fields, Refused
 from p2p.gateway.core.request import GatewayRequest

@@ -8,7 +8,8 @@ from typing import Any
 
 from p2p.base.body import ChatMessage, Role, Tool, ToolCall
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_CALLS, MAX_MESSAGES, MAX_NAME, MAX_TEMPLATE_ARGS, MAX_TOOLS
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import MAX_CALLS, MAX_MESSAGES, MAX_TEMPLATE_ARGS, MAX_TOOLS
 from p2p.gateway.core.fields import Fields, as_json, as_object, kind_of
 
 JOINT = "\n"  # between the text parts of one message

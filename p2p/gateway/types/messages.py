@@ -11,7 +11,8 @@ from typing import Any
 
 from p2p.base.body import Chat, ChatMessage, Grammar, Role, Tool, ToolCall
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_MESSAGES, MAX_NAME
+from p2p.base.limits import MAX_NAME
+from p2p.base.serving_limits import MAX_MESSAGES
 from p2p.gateway.core.fields import Fields, Refused, as_json, as_object
 from p2p.gateway.core.request import Calling, GatewayRequest
 from p2p.gateway.core.sampling import (

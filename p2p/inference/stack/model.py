@@ -19,7 +19,7 @@ from pathlib import Path
 
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import MAX_TOKENIZER
+from p2p.base.serving_limits import MAX_TOKENIZER
 from p2p.text.model_text import ModelText
 
 MODEL_NAME = "SmolLM2-135M-Instruct"

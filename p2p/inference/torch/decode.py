@@ -17,7 +17,7 @@ import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
 import torch
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
+from p2p.base.serving_limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
 from p2p.inference.torch.cache import Decode, Prefill
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.pick import pick

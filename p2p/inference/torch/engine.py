@@ -22,11 +22,10 @@ from p2p.base.limits import (
     ENGINE_START_TIMEOUT_S,
     ENGINE_STOP_TIMEOUT_S,
     FIRST_TOKEN_TIMEOUT_S,
-    MAX_ENGINE_QUEUE,
-    MAX_ENGINE_ROWS,
     SCORE_TIMEOUT_S,
     TOKEN_TIMEOUT_S,
 )
+from p2p.base.serving_limits import MAX_ENGINE_QUEUE, MAX_ENGINE_ROWS
 from p2p.inference.torch.decode import Decoder
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.worker import Delivery, Score, Ticket, Worker

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from p2p.base.errors import ConfigError, InvalidRequest
-from p2p.base.limits import PREFILL_TOKENS
+from p2p.base.serving_limits import PREFILL_TOKENS
 from p2p.base.types import StackClass
 from p2p.grammar.compiled import compile_grammar
 from p2p.grammar.tokenizer import GrammarTokenizer

@@ -14,7 +14,8 @@ import msgspec
 
 from p2p.base.errors import Unavailable
 from p2p.base.keys import digest
-from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S, TOP_RANKS
+from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.inference.vllm import tape_args
 from p2p.verification.engine import Job, Row, TokenStep
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_BIASES, MAX_BODY, MAX_EOS_IDS, MAX_GRAMMAR, MAX_VOCABULARY
 from p2p.base.sampling_params import make_params
+from p2p.base.serving_limits import MAX_BIASES, MAX_BODY, MAX_EOS_IDS, MAX_GRAMMAR, MAX_VOCABULARY
 from p2p.base.token_ids import TOKEN_BYTES
 from p2p.base.types import Params
 from p2p.verification.engine import Job

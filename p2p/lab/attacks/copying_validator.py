@@ -7,7 +7,7 @@ The reveals of its own committee come after its commitment.
 from collections.abc import Sequence
 
 from p2p.base.errors import FolkmootError, Unavailable
-from p2p.base.limits import REVEAL_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS
 from p2p.base.types import RevealedRow
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.lab.attacks.base import REVEAL, Attack

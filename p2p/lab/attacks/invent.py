@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep
 

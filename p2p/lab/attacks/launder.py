@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.lab.attacks.base import REPLAY, Attack, Wrapped, best, collect
 from p2p.verification.engine import Engine, Job, Row, TokenStep
 

@@ -3,7 +3,7 @@
 from itertools import count
 
 from p2p.base.keys import digest
-from p2p.base.limits import REVEAL_RANKS, TOP_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS, TOP_RANKS
 from p2p.chain.views.inferences import Claim, Duty
 from p2p.lab.attacks.base import REVEAL, Attack
 from p2p.peer.validator import Opinion, Validator

@@ -6,7 +6,7 @@ Nobody can score such an answer, so nobody could show by running the model that 
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from p2p.base.limits import MAX_VOCABULARY
+from p2p.base.serving_limits import MAX_VOCABULARY
 from p2p.lab.attacks.base import EXACT, Attack, Wrapped
 from p2p.verification.engine import Job, TokenStep
 

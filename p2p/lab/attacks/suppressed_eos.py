@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.lab.attacks.base import EXACT, Attack, Wrapped, best
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep

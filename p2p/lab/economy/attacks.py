@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from p2p.base.errors import InvalidRequest, Overloaded
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES, MAX_UNSTARTED
+from p2p.base.serving_limits import MAX_CANDIDATES, MAX_UNSTARTED
 from p2p.base.types import SignedRequest
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.committees import AnswerToCheck

@@ -12,7 +12,7 @@ import numpy as np
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import digest
-from p2p.base.limits import REVEAL_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS
 from p2p.base.types import ENDED, RevealedRow, StackClass, Status, Verdict, VerdictKind
 from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import ACROSS, FAKE, HONEST, SAME, false_alarm_rate, rows

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from p2p.base.genesis import CheckRules, EconomyRules, Genesis, GenesisAccount, GenesisPeer, ModelSpec
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import ENDED, STANDS, VERSION, SignedRequest, Status
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.lab.economy.assumptions import Assumptions

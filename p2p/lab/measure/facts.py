@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from p2p.base.keys import digest
-from p2p.base.limits import TOP_RANKS
+from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import FinishReason, Params
 from p2p.lab.attacks.base import best
 from p2p.lab.measure.plan import HONEST, VLLM, by_name

@@ -20,7 +20,7 @@ import trio
 
 from p2p.base.body import one_message
 from p2p.base.keys import digest
-from p2p.base.limits import REVEAL_POSITIONS
+from p2p.base.serving_limits import REVEAL_POSITIONS
 from p2p.base.types import RevealedRow
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
 from p2p.inference.torch.decode import generate_all

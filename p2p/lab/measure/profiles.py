@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from p2p.base.limits import REVEAL_RANKS, TOP_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS, TOP_RANKS
 from p2p.lab.measure.evaluate import STACKS, Evaluation
 from p2p.lab.measure.plan import HONEST, TORCH, VLLM
 from p2p.verification.engine import Row

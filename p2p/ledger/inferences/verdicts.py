@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import unpack
 from p2p.base.errors import InvalidRequest, RemoteProtocolError
-from p2p.base.limits import REVEAL_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS
 from p2p.base.types import Record, Status, Verdict, VerdictCommit, VerdictKind, verdict_commitment
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state.committee import CommitSeen, Committee, VerdictSeen

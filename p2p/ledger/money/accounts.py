@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from p2p.base.codec import Message, encode
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_NONCE_AHEAD
+from p2p.base.serving_limits import MAX_NONCE_AHEAD
 from p2p.base.types import U64, Bytes32, Request
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.ops import Cap, Delegate, Revoke, Transfer

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from p2p.base.errors import InvalidRequest, unsupported_version
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import DEADLINE_MAX_AHEAD, MAX_OUTPUT_TOKENS
+from p2p.base.limits import DEADLINE_MAX_AHEAD
 from p2p.base.sampling_params import check_params
+from p2p.base.serving_limits import MAX_OUTPUT_TOKENS
 from p2p.base.types import SPRINT_ACCOUNT, VERSION, Request, SignedRequest
 from p2p.ledger.money.accounts import check_spending, why_not
 from p2p.ledger.money.price import price_of

@@ -18,7 +18,7 @@ from p2p.base.codec import Message, encode, load
 from p2p.base.errors import InvalidRequest
 from p2p.base.executor_draw import draw_id, session_lots
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, SESSION_HEIGHTS
+from p2p.base.serving_limits import BEACON_MAX_AGE, HEIGHTS_APART, MAX_CANDIDATES, SESSION_HEIGHTS
 from p2p.base.types import NO_SESSION, U64, Bytes32, SignedRequest
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.ledger.money.price import MAX_PRICE, price_of

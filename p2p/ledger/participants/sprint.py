@@ -20,7 +20,7 @@ from p2p.base.codec import Message, encode, load, unpack
 from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
 from p2p.base.genesis import Genesis
 from p2p.base.keys import Domain, verify
-from p2p.base.limits import SPRINT_COMMIT_LEAD
+from p2p.base.serving_limits import SPRINT_COMMIT_LEAD
 from p2p.base.types import (
     SPRINT_ACCOUNT,
     U32,

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from p2p.base.codec import Message
-from p2p.base.limits import MAX_NONCE_AHEAD
+from p2p.base.serving_limits import MAX_NONCE_AHEAD
 from p2p.base.types import SPRINT_ACCOUNT, U32, U64, Bytes32, Reason, Short, SignedFinish, SignedRequest
 from p2p.ledger.state.committee import AppealSeen, Committee, VerdictSeen
 from p2p.verification.sequential import Detector, Evidence

@@ -14,7 +14,7 @@ from typing import Any
 from p2p.base.body import Grammar, GrammarKind, Tool
 from p2p.base.errors import InvalidRequest
 from p2p.base.json_text import read_object
-from p2p.base.limits import MAX_GRAMMAR
+from p2p.base.serving_limits import MAX_GRAMMAR
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as models learn it
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_TOKENIZER, MODEL_CHUNK
+from p2p.base.serving_limits import MAX_TOKENIZER, MODEL_CHUNK
 from p2p.wire.answers.fields import Hex32
 
 

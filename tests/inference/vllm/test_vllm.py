@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import Unavailable
 from p2p.base.genesis import ModelSpec
-from p2p.base.limits import MAX_TOP_K
+from p2p.base.serving_limits import MAX_TOP_K
 from p2p.base.types import VERSION, FinishReason, InferenceId, Params, Request, StackClass
 from p2p.grammar.compiled import compile_grammar
 from p2p.grammar.tokenizer import GrammarTokenizer

@@ -58,7 +58,8 @@ def events_of(net: Net, agent: int, executor: int, file: Path | None = None) -> 
     events.
     """
     to, payer = Endpoint(net.address(agent), net.genesis), Payer.load(net.directory / "client")
-    wanted, question = bytes.fromhex(net.node(executor)), Question(DEFAULT_MODEL, one_message("hello"), Params(1000), 12)
+    wanted = bytes.fromhex(net.node(executor))
+    question = Question(DEFAULT_MODEL, one_message("hello"), Params(1000), 12)
     events: list[Event] = []
 
     async def collect() -> None:

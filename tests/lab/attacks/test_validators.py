@@ -9,7 +9,7 @@ import pytest
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
-from p2p.base.limits import REVEAL_RANKS, TOP_RANKS
+from p2p.base.serving_limits import REVEAL_RANKS, TOP_RANKS
 from p2p.base.types import Verdict
 from p2p.lab import attacks
 from p2p.lab.attacks.lazy_validator import Lazy

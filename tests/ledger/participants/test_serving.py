@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES, SESSION_HEIGHTS
 from p2p.base.resumable import run_to_end
+from p2p.base.serving_limits import MAX_CANDIDATES, SESSION_HEIGHTS
 from p2p.base.types import VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.chain import Chain

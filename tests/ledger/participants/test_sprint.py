@@ -12,7 +12,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.keys import digest
-from p2p.base.limits import MAX_SPRINT_ANSWERS
+from p2p.base.serving_limits import MAX_SPRINT_ANSWERS
 from p2p.base.types import SPRINT_ACCOUNT, Record, RecordKind, SprintCommit, SprintOpen
 from p2p.chain.views.earnings import earnings_answer
 from p2p.ledger.money import epoch_accounts as earnings

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from p2p.base.codec import encode
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import (
     VERSION,
     BusyRecord,

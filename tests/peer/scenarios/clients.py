@@ -13,7 +13,7 @@ import trio
 from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.keys import Key
-from p2p.base.limits import AGENT_WAIT_S
+from p2p.base.serving_limits import AGENT_WAIT_S
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.ask import ask_over
 from p2p.client.connection import query

@@ -14,7 +14,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import decode, encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_CANDIDATES
 from p2p.base.types import VERSION, Batch, Record, RecordKind, SignedBatch
 from p2p.base.weighted_draw import WeightedDraw, draw_executors
 from p2p.chain.account_transactions import AccountTransactions
@@ -34,7 +34,8 @@ from p2p.peer.admission import Admission
 from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor
 from p2p.peer.outbox import Outbox
-from p2p.wire.frames import Answer, Ask, Forward, Query, failure, pack_frame, parse_frame
+from p2p.wire.failures import failure
+from p2p.wire.frames import Answer, Ask, Forward, Query, pack_frame, parse_frame
 from tests.chains import next_priorities
 from tests.lab.attacks.engine import ToyEngine
 from tests.ledger.lab import CLIENT

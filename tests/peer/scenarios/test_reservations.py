@@ -15,7 +15,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError
 from p2p.base.keys import Domain, Key, digest
-from p2p.base.limits import MAX_AHEAD, MAX_CANDIDATES
+from p2p.base.serving_limits import MAX_AHEAD, MAX_CANDIDATES
 from p2p.base.types import VERSION, Params, RecordKind, Request, SignedRequest, StartRecord
 from p2p.base.weighted_draw import draw_executors
 from p2p.ledger.rules.ops import Transfer

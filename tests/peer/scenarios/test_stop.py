@@ -14,7 +14,7 @@ from p2p.base.body import one_message
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Domain, Key
-from p2p.base.limits import MAX_AFTER_STOP
+from p2p.base.serving_limits import MAX_AFTER_STOP
 from p2p.base.types import (
     VERSION,
     FinishReason,
@@ -124,7 +124,8 @@ async def serve(executor: Callable[[Any], Awaitable[None]], *, gone: bool) -> tu
         return to_executor
 
     agent = Agent(AGENT, cast(Any, NoChain()), outbox, open_stream, 5.0, 5.0)
-    session = _Session(Ask(VERSION, SIGNED, encode(one_message("hi"))), Reader(Telling(client)), Usage(b"", 1, 1000), Room(outbox, 0))
+    asked = Ask(VERSION, SIGNED, encode(one_message("hi")))
+    session = _Session(asked, Reader(Telling(client)), Usage(b"", 1, 1000), Room(outbox, 0))
     reason = ""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(executor, at_executor)

@@ -9,7 +9,7 @@ import pytest
 
 from p2p.base.body import Grammar, GrammarKind, Tool
 from p2p.base.errors import InvalidRequest
-from p2p.base.limits import MAX_GRAMMAR
+from p2p.base.serving_limits import MAX_GRAMMAR
 from p2p.text.tool_formats.formats import FORMATS
 from tests.text.tool_formats.test_parsers import read
 
