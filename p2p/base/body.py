@@ -10,6 +10,7 @@ must look is one `Grammar`, whoever asked for it (decision 056).
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -183,7 +184,7 @@ def check_body(body: Body, empty: str = "messages") -> None:
     if len(body.begun) % TOKEN_BYTES:
         raise InvalidRequest(f"token ids have {TOKEN_BYTES} bytes each", field="begun")
     ids = [token for token, _ in body.bias]
-    if any(after <= before for before, after in zip(ids, ids[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(ids)):
         raise InvalidRequest("the biases must name ascending token ids, each once", field="bias")
 
 
