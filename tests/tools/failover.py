@@ -75,6 +75,10 @@ class Scene:
             stop(self.net.directory, [folder], sign=signal.SIGKILL)
         self.wounded = (kind, peer)
 
+    def is_well(self, peer: int) -> bool:
+        found = self.net.status(peer)
+        return found["state"] == "ready" and found["connections"] >= 3
+
     def heal(self) -> None:
         """All as before; waits until the peer serves again."""
         if self.wounded is None:
@@ -91,7 +95,7 @@ class Scene:
         else:
             other = self.net.address(0 if peer else 1)
             start_peer(self.net.directory, folder, other, self.net.urls[folder.name])
-        until(lambda: self.net.status(peer)["ready"] and self.net.status(peer)["connections"] >= 3, 120)
+        until(lambda: self.is_well(peer), 120)
 
 
 def expected(text: str, seed: bytes, count: int) -> list[int]:
