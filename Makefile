@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -107,6 +107,9 @@ chaos: .venv/.package
 
 networks: .venv/.package
 	@$(V)/python -m tests.tools.random_networks $(if $(COUNT),--count $(COUNT)) $(if $(filter-out 0,$(FIRST)),--first $(FIRST)) $(if $(FAULT),--fault $(FAULT))
+
+bench-serve: .venv/.engine
+	@$(V)/python -m testnet.bench_serve $(if $(PAIRS),--pairs $(PAIRS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
 
 failover: .venv/.package
 	@$(V)/python -m tests.tools.failover $(if $(STREAMS),--streams $(STREAMS)) $(if $(AGENTS),--agents $(AGENTS))
