@@ -52,6 +52,7 @@ class Found:
     differ: int = 0  # tokens
     gap_s: float = 0.0  # the longest between two tokens
     errors: list[str] = field(default_factory=list)
+    said: int = 0  # of the errors
 
 
 @dataclass
@@ -155,6 +156,9 @@ async def play(scene: Scene, kinds: list[str]) -> dict[str, Found]:
             row = found[kind]
             say = f"{kind}: {row.complete} of {row.streams} complete, {row.differ} tokens differ, gap {row.gap_s:.2f} s"
             print(f"[{time.monotonic() - started:5.0f} s] {number}/{len(kinds)} {say}", file=sys.stderr, flush=True)
+            for error in row.errors[row.said :]:
+                print(f"    {error}", file=sys.stderr, flush=True)
+            row.said = len(row.errors)
     return dict(found)
 
 
