@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,8 +84,8 @@ class Net:
             cheats=cheats or {}, honest_ml_node=shared if cheats else "",
         ))
         for number, table in (own or {}).items():
-            with (self.folders[number] / "config.toml").open("a") as config:
-                config.write(dump_toml(table))
+            file = self.folders[number] / "config.toml"
+            file.write_text(dump_toml({**tomllib.loads(file.read_text()), **table}))
         self.urls = {f.name: shared for f in self.folders}
         for number, extra in (flags or {}).items():
             self.urls[self.folders[number].name] = self.engine(f"ml{number}", *extra)

@@ -65,6 +65,15 @@ def whole(seed: bytes, body: Body, max_tokens: int) -> tuple[list[int], FinishRe
             return tokens, FinishReason.LENGTH
 
 
+async def at_work(stream: Any, seconds: float) -> None:
+    """Wait, and say that one works, as peers do."""
+    end = trio.current_time() + seconds
+    while trio.current_time() + 1.0 < end:
+        await trio.sleep(1.0)
+        await stream.send(pack_frame(Working(1200)))
+    await trio.sleep(max(0.0, end - trio.current_time()))
+
+
 @dataclass(slots=True)
 class Script:
     """What a peer does with a request. Left alone, it answers it."""
@@ -152,7 +161,7 @@ class ScriptedPeer:
             await trio.sleep_forever()
         sent: list[int] = []
         while len(sent) < len(tokens):
-            await trio.sleep(script.waits_s)
+            await at_work(stream, script.waits_s)
             if script.dies_after is not None and len(sent) >= script.dies_after:
                 if script.error is not None:
                     raise script.error

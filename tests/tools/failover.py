@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -99,6 +100,12 @@ class Scene:
         until(lambda: self.is_well(peer), 120)
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 def expected(text: str, seed: bytes, count: int) -> list[int]:
     """The answer's tokens, from the simulated model itself."""
     prompt = (1, *(BYTE_BASE + byte for byte in text.encode()))
@@ -172,7 +179,10 @@ def main() -> int:
     random.Random(options.seed).shuffle(kinds)
     print(f"seed {options.seed}: {len(kinds)} streams, {PEERS} peers")
     with tempfile.TemporaryDirectory(prefix="folkmoot-failover-") as folder:
-        net = Net(Path(folder) / "net", PEERS, flags={at: ["--delay-s", DELAY_S] for at in range(PEERS)})
+        # a peer that is started again listens where it did, as real ones do
+        listen = {at: {"listen": [f"/ip4/127.0.0.1/tcp/{free_port()}"]} for at in range(PEERS)}
+        flags = {at: ["--delay-s", DELAY_S] for at in range(PEERS)}
+        net = Net(Path(folder) / "net", PEERS, flags=flags, own=listen)
         try:
             found = trio.run(play, Scene(net, random.Random(options.seed)), kinds)
         finally:

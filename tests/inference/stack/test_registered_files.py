@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
-from p2p.inference.stack.model import check_tokenizer, eos_ids, read_tokenizer, vocabulary_size
-from p2p.peer.ready_engine import ReadyEngine, Tokenizer
+from p2p.inference.stack.model import check_text, eos_ids, read_tokenizer, vocabulary_size
+from p2p.peer.ready_engine import ReadyEngine
+from p2p.text.model_text import ModelText
 from p2p.text.vocabulary import Vocabulary
 
 RIGHT = hashlib.sha256(b"{}").digest()
@@ -21,26 +23,34 @@ def spec(**change: Any) -> ModelSpec:
     return ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048, **change)
 
 
+def text(tokenizer: bytes, template: bytes = bytes(32)) -> ModelText:
+    """Files with these hashes, and nothing in them."""
+    nothing = cast(Any, None)
+    return ModelText(Vocabulary(()), tokenizer, template, b"", nothing)
+
+
 def engine(stack: str, tokenizer: bytes | None) -> ReadyEngine:
     nothing = cast(Any, None)
-    return ReadyEngine(
-        nothing, nothing, frozenset(), stack, Tokenizer(tokenizer, Vocabulary(())) if tokenizer else None
-    )
+    return ReadyEngine(nothing, nothing, frozenset(), stack, text(tokenizer) if tokenizer else None)
 
 
-def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path) -> None:
+def test_other_files_than_the_registrys_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_tokenizer(tmp_path)
     assert caught.value.field == "tokenizer"
     (tmp_path / "tokenizer.json").write_bytes(b"{}")
     assert read_tokenizer(tmp_path) == read_tokenizer(tmp_path / "tokenizer.json")
-    found = hashlib.sha256(read_tokenizer(tmp_path)).digest()
-    assert found == RIGHT
-    check_tokenizer(found, spec(tokenizer_hash=RIGHT))
-    check_tokenizer(found, spec())  # the registry names none
+    assert hashlib.sha256(read_tokenizer(tmp_path)).digest() == RIGHT
+    check_text(text(RIGHT), spec(tokenizer_hash=RIGHT))
+    check_text(text(RIGHT), spec())  # the registry names none
     with pytest.raises(ConfigError) as caught:
-        check_tokenizer(found, spec(tokenizer_hash=b"\x01" * 32))
+        check_text(text(RIGHT), spec(tokenizer_hash=b"\x01" * 32))
     assert caught.value.field == "tokenizer_hash"
+    named = replace(spec(tokenizer_hash=RIGHT), template_hash=b"\x02" * 32)
+    check_text(text(RIGHT, b"\x02" * 32), named)
+    with pytest.raises(ConfigError) as caught:
+        check_text(text(RIGHT, b"\x03" * 32), named)
+    assert caught.value.field == "template_hash"
 
 
 @pytest.mark.parametrize(("wanted", "tokenizer", "stack", "words"), [
