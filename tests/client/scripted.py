@@ -26,7 +26,7 @@ from p2p.verification.streamed import chain_after, sign_streamed
 from p2p.verification.tape import tape_seed
 from p2p.wire.answers.model_files import model_file_answer, no_model_file
 from p2p.wire.failures import failure
-from p2p.wire.frames import Accepted, Answer, Ask, Done, Query, Tokens, Trying, pack_frame, receive_frame
+from p2p.wire.frames import Accepted, Answer, Ask, Done, Query, Tokens, Trying, Working, pack_frame, receive_frame
 from tests.client.liar import BY_KEY, Liar
 from tests.client.one_answer import pipe, text_hash
 
