@@ -67,6 +67,12 @@ def add_options(serve: argparse.ArgumentParser) -> None:
         help="passed to vLLM as it is, such as --engine-flag=--seed=7; may be repeated",
     )
     serve.add_argument(
+        "--http", metavar="HOST:PORT", help="also serve the APIs of `folkmoot gateway` there, paid by account.key",
+    )
+    serve.add_argument(
+        "--http-key-file", type=Path, metavar="FILE", help="keys that programs must send to --http, one a line",
+    )
+    serve.add_argument(
         "--checkpoint", metavar="HEIGHT:BLOCK_ID",
         help="a block known from somebody you trust: no other history below it is believed",
     )
@@ -104,12 +110,18 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     def report(state: str, text: str) -> None:
         print(json.dumps({"state": state, "text": text}) if options.json else f"{state:8} {text}", flush=True)
 
+    load = []
+    if options.http is not None:
+        from p2p.cli.serve_http import http_task
+
+        load.append(http_task(options.http, options.http_key_file, lambda url: report("http", url)))
+
     async def until_signal() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
 
                 async def peer() -> None:
-                    await run_node(config, report, roles)
+                    await run_node(config, report, roles, load=load)
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(peer)

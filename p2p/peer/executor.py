@@ -223,8 +223,7 @@ class Executor:
         plant = turn.engine is not turn.ready.engine
         finish, raw = await claimed(stopped=stopped, at_stop=stop.found is not None, plant=plant)
         turn.admitted.room.put(RecordKind.FINISH, finish)
-        cached = steps[len(job.prefix)].cached
-        await turn.telling.send(Done(finish, raw, cached))
+        await turn.telling.send(Done(finish, raw, steps[-1].cached))
 
     async def answer(self, assignment: Assignment, ready: ReadyEngine | None = None) -> SignedFinish:
         """Make and keep an answer that no client waits for: it is neither streamed nor put on chain here. Raises
