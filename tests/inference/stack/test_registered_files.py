@@ -10,49 +10,51 @@ import pytest
 
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
-from p2p.inference.stack.model import check_tokenizer, eos_ids, read_tokenizer, vocabulary_size
-from p2p.peer.ready_engine import ReadyEngine, Tokenizer
-from p2p.text.vocabulary import Vocabulary
+from p2p.inference.stack.model import check_text, eos_ids, read_tokenizer, vocabulary_size
+from p2p.peer.ready_engine import ReadyEngine
+from p2p.text.model_text import ModelText, load_model_text
+from testnet.simulated_engine import tokenizer_json
 
-RIGHT = hashlib.sha256(b"{}").digest()
+RAW = tokenizer_json().encode()
+RIGHT, OTHER = hashlib.sha256(RAW).digest(), b"\x01" * 32
+TEXT = load_model_text(RAW, "{{ messages }}", {})
 
 
 def spec(**change: Any) -> ModelSpec:
-    return ModelSpec("toy", bytes(32), bytes(32), "bfloat16", 10, 1, 2048, **change)
+    fields = {"template_hash": bytes(32)} | change
+    template = fields.pop("template_hash")
+    return ModelSpec("toy", bytes(32), template, "bfloat16", 10, 1, 2048, **fields)
 
 
-def engine(stack: str, tokenizer: bytes | None) -> ReadyEngine:
+def engine(stack: str, text: ModelText | None) -> ReadyEngine:
     nothing = cast(Any, None)
-    return ReadyEngine(
-        nothing, nothing, frozenset(), stack, Tokenizer(tokenizer, Vocabulary(())) if tokenizer else None
-    )
+    return ReadyEngine(nothing, nothing, frozenset(), stack, text)
 
 
 def test_another_tokenizer_than_the_registrys_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_tokenizer(tmp_path)
     assert caught.value.field == "tokenizer"
-    (tmp_path / "tokenizer.json").write_bytes(b"{}")
-    assert read_tokenizer(tmp_path) == read_tokenizer(tmp_path / "tokenizer.json")
-    found = hashlib.sha256(read_tokenizer(tmp_path)).digest()
-    assert found == RIGHT
-    check_tokenizer(found, spec(tokenizer_hash=RIGHT))
-    check_tokenizer(found, spec())  # the registry names none
-    with pytest.raises(ConfigError) as caught:
-        check_tokenizer(found, spec(tokenizer_hash=b"\x01" * 32))
-    assert caught.value.field == "tokenizer_hash"
+    (tmp_path / "tokenizer.json").write_bytes(RAW)
+    assert read_tokenizer(tmp_path) == read_tokenizer(tmp_path / "tokenizer.json") == RAW
+    assert TEXT.tokenizer_hash == RIGHT
+    check_text(TEXT, spec(tokenizer_hash=RIGHT, template_hash=TEXT.template_hash))
+    check_text(TEXT, spec(template_hash=OTHER))  # the registry names no files
+    for named, field in (
+        ({"tokenizer_hash": OTHER}, "tokenizer_hash"),
+        ({"tokenizer_hash": RIGHT, "template_hash": OTHER}, "template_hash"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            check_text(TEXT, spec(**named))
+        assert caught.value.field == field
 
 
-@pytest.mark.parametrize(("wanted", "tokenizer", "stack", "words"), [
-    ({}, RIGHT, "torch-cpu-bf16", ""), ({"tokenizer_hash": RIGHT}, RIGHT, "torch-cpu-bf16", ""),
-    ({"tokenizer_hash": bytes([1]) * 32}, RIGHT, "torch-cpu-bf16", "tokenizer"),
-    ({"stacks": ("torch-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", ""),
-    ({"stacks": ("vllm-cpu-bf16",)}, RIGHT, "torch-cpu-bf16", "may not be served"),
+@pytest.mark.parametrize(("wanted", "words"), [
+    ({}, ""), ({"tokenizer_hash": RIGHT}, ""), ({"tokenizer_hash": OTHER}, "tokenizer"),
+    ({"stacks": ("torch-cpu-bf16",)}, ""), ({"stacks": ("vllm-cpu-bf16",)}, "may not be served"),
 ])
-def test_an_executor_serves_a_model_only_as_the_registry_describes_it(
-    wanted: dict[str, Any], tokenizer: bytes | None, stack: str, words: str
-) -> None:
-    found = engine(stack, tokenizer).unfit_for(spec(**wanted))
+def test_an_executor_serves_a_model_only_as_the_registry_describes_it(wanted: dict[str, Any], words: str) -> None:
+    found = engine("torch-cpu-bf16", TEXT).unfit_for(spec(**wanted))
     assert (words in found) if words else found == ""
 
 
