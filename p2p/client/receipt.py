@@ -46,6 +46,7 @@ class Receipt(Struct, frozen=True):
     problems: tuple[str, ...]  # sentences; none: every claim holds
     # Inferences whose tokens this one continues, the first one first; their tokens come before those counted here.
     continues: tuple[bytes, ...] = ()
+    cached: int = 0  # prompt tokens that the executor's prefix cache had, by its mere word
 
     @property
     def checked(self) -> bool:
@@ -84,7 +85,7 @@ def summary(
         record.inference_id, record.executor, accepted.agent, peer, record.artifact_root, record.output_hash,
         record.prompt_tokens, record.output_tokens, record.finish_reason, signed.request.draw_height,
         done.finish.signature, len(done.artifact), draw, tuple(passed_over), tuple(problems),
-        tuple(continues),
+        tuple(continues), min(done.cached, record.prompt_tokens),
     )
 
 

@@ -63,5 +63,5 @@ class ClientEvents:
         if receipt.continues:
             usage = Usage(self._asked.prompt_tokens, self._tokens)
         else:
-            usage = Usage(receipt.prompt_tokens, receipt.output_tokens)
+            usage = Usage(receipt.prompt_tokens, receipt.output_tokens, receipt.cached)
         return Ended(reason, usage)
