@@ -133,7 +133,8 @@ def chosen(only: str, quick: bool) -> tuple[Client, ...]:
     contain it, '' everybody. quick: of those, the ones that CI runs. Raises ValueError when a word names none."""
     wanted: set[str] = set()
     for word in (word.strip().lower() for word in only.split(",") if word.strip()):
-        names = {c.name for c in CLIENTS if c.name.lower() == word} or {c.name for c in CLIENTS if word in c.name.lower()}
+        whole = {c.name for c in CLIENTS if c.name.lower() == word}
+        names = whole or {c.name for c in CLIENTS if word in c.name.lower()}
         if not names:
             raise ValueError(f"no client is called {word!r}: choose from {', '.join(c.name for c in CLIENTS)}")
         wanted |= names
