@@ -257,7 +257,8 @@ def test_every_row_is_exact_and_has_its_script() -> None:
         assert not client.packages or client.version.count(".") >= 1, f"{client.name} has no exact version"
 
 
-def test_clients_are_chosen_by_parts_of_their_names() -> None:
+def test_clients_are_chosen_by_their_names_or_parts_of_them() -> None:
+    assert [client.name for client in chosen("llm", False)] == ["llm"], "the whole name of one, a part of three others"
     assert [client.name for client in chosen("CURL, codex", False)] == ["curl", "codex (npm)"]
     assert {client.name for client in chosen("", True)} == {"curl", "openai (Python)", "anthropic (Python)"}
     with pytest.raises(ValueError, match="no client is called 'gopher'"):

@@ -129,12 +129,13 @@ CLIENTS: tuple[Client, ...] = (
 
 
 def chosen(only: str, quick: bool) -> tuple[Client, ...]:
-    """The clients whose name contains one of the words of `only` (commas between them); all of them for ''. quick:
-    of those, the ones that CI runs. Raises ValueError when a word names none."""
-    words = [word.strip().lower() for word in only.split(",") if word.strip()]
-    for word in words:
-        if not any(word in client.name.lower() for client in CLIENTS):
-            names = ", ".join(client.name for client in CLIENTS)
-            raise ValueError(f"no client is called {word!r}: choose from {names}")
-    found = [c for c in CLIENTS if not words or any(word in c.name.lower() for word in words)]
-    return tuple(c for c in found if c.quick or not quick)
+    """The clients that `only` names, commas between: a whole name means one client, another word all whose names
+    contain it, '' everybody. quick: of those, the ones that CI runs. Raises ValueError when a word names none."""
+    wanted: set[str] = set()
+    for word in (word.strip().lower() for word in only.split(",") if word.strip()):
+        whole = {c.name for c in CLIENTS if c.name.lower() == word}
+        names = whole or {c.name for c in CLIENTS if word in c.name.lower()}
+        if not names:
+            raise ValueError(f"no client is called {word!r}: choose from {', '.join(c.name for c in CLIENTS)}")
+        wanted |= names
+    return tuple(c for c in CLIENTS if (c.name in wanted or not only.strip()) and (c.quick or not quick))

@@ -46,7 +46,7 @@ def start_gateway(network: Running, say: Say) -> tuple[str, str]:
     """Start `folkmoot gateway` in front of a network and wait until it is ready. Returns (URL, key)."""
     port, key = _free_port(), "sk-" + secrets.token_hex(16)
     key_file, log = network.directory / "gateway.key", network.directory / "log" / "gateway.log"
-    write_file(key_file, key.encode() + b"\n", field="key-file")
+    write_file(key_file, key.encode() + b"\n", field="api_key_file")
     say(f"starting the gateway at port {port}")
     launch("gateway", gateway_command(network, port, key_file), log, network.directory)
     url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + READY_S
@@ -62,7 +62,7 @@ def gateway_command(network: Running, port: int, key_file: Path) -> Sequence[str
     """The one place that knows the flags of `folkmoot gateway`."""
     return [
         sys.executable, "-m", "p2p", "gateway", "--dir", str(network.client), "--peer", network.address(0),
-        "--listen", f"127.0.0.1:{port}", "--key-file", str(key_file),
+        "--listen", f"127.0.0.1:{port}", "--api-key-file", str(key_file),
     ]
 
 

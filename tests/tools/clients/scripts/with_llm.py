@@ -11,7 +11,7 @@ FOLDER.mkdir()
 (FOLDER / "extra-openai-models.yaml").write_text(
     f"- model_id: ours\n  model_name: {MODEL}\n  api_base: {BASE}\n  api_key_name: ours\n  supports_schema: true\n"
     f"  supports_tools: true\n- model_id: ours-text\n  model_name: {MODEL}\n  api_base: {BASE}\n  api_key_name: ours\n"
-    "  completion: true\n"
+    f"  completion: true\n- model_id: none\n  model_name: no-such-model\n  api_base: {BASE}\n  api_key_name: ours\n"
 )
 (FOLDER / "keys.json").write_text(json.dumps({"ours": KEY}))
 
@@ -62,6 +62,7 @@ def _() -> str:
 
 @case("errors")
 def _() -> str:
-    said = str(raises(AssertionError, lambda: llm("-m", "ours", "-o", "max_tokens", "999999", "Say hello.")))
+    said = str(raises(AssertionError, lambda: llm("-m", "none", "Say hello.")))
+    assert "no-such-model" in said
     assert "Traceback" not in said
     return said[-200:]
