@@ -6,7 +6,9 @@ import {
 } from './shape.ts'
 
 const MOST = 1 << 20 // bytes of a body
-const Message = message({ role: text(9), content: text(MOST), calls: list(anything, 128), callId: text(96), name: text(96) })
+const Message = message({
+  role: text(9), content: text(MOST), calls: list(anything, 128), callId: text(96), name: text(96)
+})
 const Chat = tagged('chat', {
   messages: list(Message, 4096, 1), tools: list(anything, 128), templateArgs: text(4096), continues: flag
 })

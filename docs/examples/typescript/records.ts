@@ -1,7 +1,9 @@
 // What clients, executors and agents sign. Law: fields by position, as in p2p/base/types.py; what is signed is the
 // encoding of the record, under its kind and network (keys.ts).
 import { digest } from './hash.ts'
-import { bytes32, bytes64, list, message, nullable, pack, text, u32, u64, whole, type Shape, type Value } from './shape.ts'
+import {
+  bytes32, bytes64, list, message, nullable, pack, text, u32, u64, whole, type Shape, type Value
+} from './shape.ts'
 
 /** Sampling parameters, in thousandths. */
 export const Params = message({

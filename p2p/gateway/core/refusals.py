@@ -83,14 +83,13 @@ def openai_error(error: FolkmootError) -> dict[str, Any]:
     """The envelope {"error": {message, type, param, code}} that OpenAI's clients read."""
     status = status_of(error)
     kind = _OPENAI.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": _said(error), "type": kind, "param": error.field or None, "code": error.code}}
+    return {"error": {"message": _about(error), "type": kind, "param": error.field or None, "code": error.code}}
 
 
 def anthropic_error(error: FolkmootError, request_id: str = "") -> dict[str, Any]:
     """The envelope {"type": "error", "error": {type, message}} that Anthropic's clients read."""
     kind = _ANTHROPIC.get(status_of(error), "api_error")
-    message = f"{error.field}: {_said(error)}" if error.field else _said(error)
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id or None}
+    return {"type": "error", "error": {"type": kind, "message": _about(error)}, "request_id": request_id or None}
 
 
 def retry_after(error: FolkmootError) -> int | None:
@@ -98,6 +97,11 @@ def retry_after(error: FolkmootError) -> int | None:
     if isinstance(error, Overloaded):
         return max(RETRY_S, error.retry_after * _HEIGHT_S)
     return RETRY_S if status_of(error) == 503 else None
+
+
+def _about(error: FolkmootError) -> str:
+    """The sentence with the parameter's name: many clients show nothing else."""
+    return f"{error.field}: {_said(error)}" if error.field else _said(error)
 
 
 def _said(error: FolkmootError) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 from p2p.base.body import Chat, ChatMessage, Grammar, GrammarKind, Role, Tool, ToolCall
 from p2p.base.errors import InvalidRequest
 from p2p.base.limits import MAX_NAME
-from p2p.base.serving_limits import MAX_MESSAGES
+from p2p.base.serving_limits import MAX_MESSAGES, MAX_TOOLS
 from p2p.gateway.core.fields import Fields, Refused, as_object
-from p2p.gateway.core.request import GatewayRequest
+from p2p.gateway.core.request import Calling, GatewayRequest
 from p2p.gateway.core.sampling import (
     REFUSED,
     read_bias,
@@ -84,6 +84,8 @@ def read(body: Fields, headers: Headers, earlier: Earlier) -> ResponsesRequest:
     tools, left_out = _tools(body)
     calling, names, shown = read_choice(body, tools)
     form, verbosity = _form(body)
+    if form is not None and calling is Calling.REQUIRED:  # the call is the answer, and has no text of that form
+        form, verbosity = None, [*verbosity, "text.format"]
     request = GatewayRequest(
         model=body.need_text("model", MAX_NAME), prompts=(Chat(tuple(messages), shown),), prompt_field="input",
         params=sampled.params, seed=sampled.seed, ignore_eos=sampled.ignore_eos,
@@ -148,6 +150,8 @@ def _tools(body: Fields) -> tuple[tuple[Tool, ...], list[str]]:
             left_out.append(tool.path)
         elif kind == "function":
             found.append(make_tool(tool.inner("function") or tool, "parameters"))
+        elif kind == "namespace":  # a group of functions, as Codex offers them; the model sees the functions
+            found += [make_tool(as_object(one, path), "parameters") for path, one in tool.items("tools", MAX_TOOLS)]
         else:
             raise InvalidRequest(f"{kind[:40]!r} is not supported; {_NOT_FUNCTIONS}", field=tool.at("type"),
                                  code="unsupported_parameter")
