@@ -63,7 +63,7 @@ async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) ->
         elif isinstance(frame, Tokens):
             for event in answer.add(frame):
                 yield event
-            if not has_looked:  # now that somebody reads: it costs a round trip, and the state knows the set for a while
+            if not has_looked:  # only now: it costs a round trip, and the state knows the set for a while
                 await answer.drawn.look(query, answer.peer)
                 has_looked = True
         elif isinstance(frame, Working):
