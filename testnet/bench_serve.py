@@ -183,7 +183,8 @@ def vllm_bench(both: Sequence[Server]) -> None:
     for server in both:
         command = [
             sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai-chat",
-            "--endpoint", "/v1/chat/completions", "--base-url", server.url, "--model", DEFAULT_MODEL, "--tokenizer", str(model),
+            "--endpoint", "/v1/chat/completions",
+            "--base-url", server.url, "--model", DEFAULT_MODEL, "--tokenizer", str(model),
             "--dataset-name", "random", "--random-input-len", "64", "--random-output-len", "32", "--num-prompts", "16",
             "--max-concurrency", "4", "--seed", "7",
         ]

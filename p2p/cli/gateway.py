@@ -106,6 +106,7 @@ async def _serve(
         _show(options, await backend.account(), f"http://{options.listen.rpartition(':')[0]}:{_port(listeners)}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_wait_for_signal, stop)
+            nursery.start_soon(backend.keep_fresh)
             await serve(backend, listeners, keys, stop, options.cors)
             nursery.cancel_scope.cancel()
 

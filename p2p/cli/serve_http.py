@@ -48,4 +48,8 @@ async def _serve(node: Node, host: str, port: int, keys: Keys, say: Callable[[st
     own = network.addresses()[0]
     async with Client.open(node.config.directory, genesis=node.chain.genesis, peers=[own]) as client:
         say(f"http://{host}:{listeners[0].socket.getsockname()[1]}")
-        await serve(ClientBackend(client), listeners, keys, trio.Event())
+        backend = ClientBackend(client)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backend.keep_fresh)
+            await serve(backend, listeners, keys, trio.Event())
+            nursery.cancel_scope.cancel()

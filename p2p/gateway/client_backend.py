@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
 import trio
 
 from p2p.base.body import Body, Grammar, Tool
-from p2p.base.errors import InvalidRequest
+from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.client import model_card as client_cards
 from p2p.client.client import Client
 from p2p.client.events import Event
@@ -31,7 +31,8 @@ from p2p.text.tool_formats.pieces import CallArguments, Content, Parser
 from p2p.text.tool_formats.pieces import CallBegin as ReadBegin
 from p2p.text.tool_formats.pieces import ToolFormat as TextFormat
 
-MODELS_S = 5.0  # for which models and prices are remembered
+MODELS_S = 5.0  # between two questions for models and prices
+MODELS_OLD_S = 15.0  # for which they count
 KEPT_TEXTS = 8  # models whose tokenizers stay in memory: some 50 MiB each
 
 
@@ -49,11 +50,21 @@ class ClientBackend:
     async def models(self) -> tuple[ModelCard, ...]:
         async with self._asking:
             if trio.current_time() >= self._cards_until:
-                found = await self._client.models()
-                self._files = {card.name: card for card in found}
-                self._cards = tuple(map(_card, found))
-                self._cards_until = trio.current_time() + MODELS_S
+                await self._fetch()
         return self._cards
+
+    async def keep_fresh(self) -> None:
+        """Until cancelled: ask for models and prices again before they are old, so that no request waits for that."""
+        while True:
+            await trio.sleep(MODELS_S)
+            with suppress(FolkmootError):  # who asks next is told
+                await self._fetch()
+
+    async def _fetch(self) -> None:
+        found = await self._client.models()
+        self._files = {card.name: card for card in found}
+        self._cards = tuple(map(_card, found))
+        self._cards_until = trio.current_time() + MODELS_OLD_S
 
     async def text(self, model: str) -> NetworkText:
         card = self._files.get(model)

@@ -55,7 +55,8 @@ def test_a_receipt_as_json() -> None:
     assert line["receipt"] == {
         "inference_id": zero, "executor": zero, "agent": zero, "peer": "peer", "artifact_root": zero,
         "output_hash": zero, "prompt_tokens": 5, "output_tokens": 1, "finish_reason": "stop", "draw_height": 7,
-        "signature": "00" * 64, "artifact_bytes": 100, "draw": "proved", "passed_over": [zero], "continues": [], "cached": 0,
+        "signature": "00" * 64, "artifact_bytes": 100, "draw": "proved", "passed_over": [zero],
+        "continues": [], "cached": 0,
         "checked": True,
         "problems": [],
     }
