@@ -156,7 +156,8 @@ def _spec(model_dir: Path | None) -> ModelSpec:
         weights, template = weights_hash(model_dir), facts.text.template_hash
         files = {
             "vocabulary": facts.vocabulary, "tokenizer_hash": facts.text.tokenizer_hash, "eos_ids": facts.eos_ids,
-            "template_tokens": facts.template_tokens, "tool_format": facts.tool_format,
+            # a template that shows no tools names no format; calls that are asked for by a grammar need one
+            "template_tokens": facts.template_tokens, "tool_format": facts.tool_format or "hermes",
         }
     return ModelSpec(
         DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,

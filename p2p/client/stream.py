@@ -44,7 +44,7 @@ async def follow(
 async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) -> AsyncIterator[events.Event]:
     """The events of an answer, which `answer` keeps, so that it can be continued elsewhere where this raises. query:
     asks the same peer; the rest of the draw is learnt with it. Raises RemoteProtocolError, or the agent's own error."""
-    wait_s, has_looked = FRAME_WAIT_S, True
+    wait_s = FRAME_WAIT_S
     while True:
         frame = await receive_frame(
             stream, Accepted, Trying, Declined, Tokens, Working, Done, Failure, timeout_s=wait_s
@@ -55,7 +55,8 @@ async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) ->
             raise_failure(frame)
         elif isinstance(frame, Accepted):
             yield answer.accept(frame)
-            has_looked = False
+            # while the executor begins: the state knows the set now, and the agent may die later
+            await answer.drawn.look(query, answer.peer)
         elif isinstance(frame, Trying):
             yield answer.trying(frame)
         elif isinstance(frame, Declined):
@@ -63,9 +64,6 @@ async def follow_into(stream: Stream, answer: AnswerStream, query: QueryPeer) ->
         elif isinstance(frame, Tokens):
             for event in answer.add(frame):
                 yield event
-            if not has_looked:  # only now: it costs a round trip, and the state knows the set for a while
-                await answer.drawn.look(query, answer.peer)
-                has_looked = True
         elif isinstance(frame, Working):
             wait_s = min(FRAME_WAIT_S, max(wait_s, AGENT_SILENT_S + frame.silence_ms / 1000))
         elif isinstance(frame, Done):

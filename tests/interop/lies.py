@@ -205,6 +205,6 @@ LIES = {
     "a refusal": Lie("the quota of this account is used up", 2, change=instead(0, REFUSAL)),
     "bytes that are not canonical": Lie("not CBOR", raw=(2, b"\x98\x02" + b"\x66tokens\x00")),
     "a field too many": Lie("fields is expected", raw=(1, encode(["trying", bytes(32), 1]))),
-    "a number too large": Lie("a whole number", raw=(2, encode(["tokens", 2**40, [1], "", bytes(64)]))),
+    "a number too large": Lie("a whole number", raw=(2, encode(["tokens", 2**40, [1], "", bytes(64), b""]))),
     "a frame too large": Lie("a frame above", raw=(2, bytes((0x80, 0x80, 0x80, 0x80, 0x10)))),
 }

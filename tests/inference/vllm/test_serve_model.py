@@ -57,7 +57,7 @@ def test_serve_with_an_own_model(tmp_path: Path, state: str, sign: signal.Signal
     """One loading to the end is enough. A ready engine's clean end is in test_vllm.py; here it ends without a word."""
     model = tmp_path / "model"
     os.symlink(prepare_model(), model)
-    folder = generate(Plan(tmp_path / "net", 1))[0]
+    folder = generate(Plan(tmp_path / "net", 1, model_dir=prepare_model()))[0]
     argv = [sys.executable, "-m", "p2p", "serve", "--json", "--dir", str(folder), "--model", str(model)]
     argv.append("--engine-flag=--seed=7")
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as peer:
