@@ -1,5 +1,6 @@
 // What is asked: the body of a request, whose hash the request carries. Law: fields by position, as in
 // p2p/base/body.py. This client asks one question of one user; a conversation has more messages.
+import { ProtocolError } from './errors.ts'
 import { digest } from './hash.ts'
 import {
   anything, bytes, flag, list, message, nullable, pack, tagged, text, type Value
@@ -21,6 +22,7 @@ export const Body = message({
 })
 
 export function oneMessage (content: string): Value<typeof Body> {
+  if (content.trim() === '') throw new ProtocolError('invalid_request', 'prompt', 'nothing is asked: write a question')
   const asked = { role: 'user', content, calls: [], callId: '', name: '' }
   const prompt = { messages: [asked], tools: [], templateArgs: '', continues: false }
   return { prompt, stop: [], bias: [], grammar: null, begun: new Uint8Array() }

@@ -109,6 +109,8 @@ export function plainReceipt (
     artifact_bytes: done.artifact.length,
     draw: draw.known,
     passed_over: passedOver.map(toHex),
+    continues: [], // this client asks again instead of going on elsewhere
+    cached: Math.min(done.cached, record.promptTokens),
     checked: problems.length === 0,
     problems
   }
