@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -231,6 +232,7 @@ def main() -> int:
     parser.add_argument("--concurrency", default="1,4,16")
     parser.add_argument("--dir", type=Path, default=Path(".testnet/bench-serve"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the network is stopped too
     network = bring_up(options.dir.resolve(), 4, 1, None, print)
     try:
         widths = [int(word) for word in options.concurrency.split(",")]

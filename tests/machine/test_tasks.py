@@ -23,17 +23,18 @@ from p2p.lab.roles import roles_of
 from p2p.lab.settings import load_settings
 from p2p.machine.status import FailedPart
 from p2p.machine.tasks import Tasks, once, reason_of
-from p2p.peer import lending
 from p2p.peer import node as module
 from p2p.peer.announcer import Announcer
 from p2p.peer.config import DEFAULT_MODEL, load_config
 from p2p.peer.fault_injector import FaultInjector
+from p2p.peer.ml_nodes import MlNodes
 from p2p.peer.node import Node
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.sprint_runner import SprintRunner
 from p2p.peer.validator import Validator
 from p2p.peer.vote_streams import VoteStreams
 from testnet.generate import SHORT_SPRINT, Plan, generate
+from tests.verification import toy
 
 ERRORS = (
     RuntimeError("a bug"), KeyError("a bug"), Unavailable("gone"), RecursionError(), MemoryError(), AssertionError(),
@@ -154,7 +155,7 @@ class NoNetwork:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Node]:
-    settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"))
+    settings = (("plant_interval_ms", 10), ("ml_node", "http://127.0.0.1:1"), *toy.files().items())
     plan = Plan(tmp_path / "net", 4, sprint=SHORT_SPRINT, epoch_blocks=1000, settings=settings)
     folder = generate(plan)[0]
     genesis, roles = load_genesis(folder / "genesis.cbor"), roles_of(load_settings(folder))
@@ -169,7 +170,7 @@ def inside(node: Node, name: str) -> tuple[Any, str]:
     return {
         "consensus": (node.consensus, "_carry_out"), "votes": (VoteStreams, "_connect"), "sync": (Catchup, "_visit"),
         "records": (node.outbox, "due"), "checks": (Validator, "on_height"),
-        "ml_node": (lending, "run_ml_node"), "announcement": (Announcer, "tell"), "control": (module, "serve_control"),
+        "ml_node": (MlNodes, "run"), "announcement": (Announcer, "tell"), "control": (module, "serve_control"),
         "sprint": (SprintRunner, "on_height"),
         "fault_injector": (FaultInjector, "_may"),
     }[name]
@@ -271,14 +272,16 @@ async def test_without_its_node_a_peer_is_busy_and_says_so(peer: Node) -> None:
     engine = cast(Any, object())
     ready = ReadyEngine(engine, engine, frozenset({2}), "cpu-bf16")
     peer.announcer.is_joined = True
-    peer.ml.lend(ready)
+    nodes = peer.ml.nodes
+    (only,) = nodes._all.values()
+    nodes._lend(only, ready)
     assert (peer.announcer.state, peer.executor.ready, peer.validator.ready) == ("ready", ready, ready)
-    peer.ml.lend(None)
+    nodes._lend(only, None)
     assert (peer.executor.ready, peer.validator.ready) == (None, None)
     peer.announcer.say("loading", "the ML node does not answer any more")
     assert peer.status().state == "loading"
     assert "does not answer" in peer.status().said
-    peer.ml.lend(ready)
+    nodes._lend(only, ready)
     assert peer.status().state == "ready"
     assert DEFAULT_MODEL in peer.status().said
 

@@ -175,6 +175,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, default=50, help="with the agent killed")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the network is stopped too
     kinds = [KINDS[at % len(KINDS)] for at in range(options.streams)] + [AGENT] * options.agents
     random.Random(options.seed).shuffle(kinds)
     print(f"seed {options.seed}: {len(kinds)} streams, {PEERS} peers")

@@ -201,7 +201,7 @@ def test_a_limit_is_where_its_value_reaches_it() -> None:
         assert hosts == pytest.approx(256 / rate, rel=1e-3)
     one = today.Today(1000)
     assert one.batches == 1000
-    assert one.record_bytes == pytest.approx(1000 * (339 + 264 + 110 + 0.069 * 3 * (107 + 636) + 149))
+    assert one.record_bytes == pytest.approx(1000 * (379 + 264 + 110 + 0.069 * 3 * (107 + 636) + 149))
     assert today.Today(1000, 1 / 60).batches == pytest.approx(1000 / 60 * 9)
     assert (one.validators, one.stop_share) == (128, 0.043)
 

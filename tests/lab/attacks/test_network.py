@@ -109,7 +109,7 @@ def test_a_changed_proof_is_invalid(net: Net, profile: Path, tmp_path: Path) -> 
     events_of(net, 1, 2, tmp_path / "proof")
     proof = load_proof(tmp_path / "proof")
     save_proof(replace(proof, text="Another answer."), tmp_path / "text")
-    save_proof(replace(proof, tokens=proof.tokens[:-1]), tmp_path / "tokens")
+    save_proof(replace(proof, tokens=proof.tokens[:-4]), tmp_path / "tokens")
     save_proof(replace(proof, body=encode(one_message("another question"))), tmp_path / "prompt")
     for name, problem in (
         ("text", "text that was shown"), ("tokens", "other tokens than were streamed"),
