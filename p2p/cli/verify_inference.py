@@ -192,13 +192,15 @@ def _proof(options: argparse.Namespace) -> AnswerProof | None:
 
 
 def _from_proof(proof: AnswerProof) -> Case:
-    from p2p.base.body import open_body
+    """A body that is not the signed one is no refusal here: `proof_problems` reports it, with all else that is wrong.
+    Raises InvalidRequest where the body cannot be read."""
+    from p2p.base.body import body_hash, open_body
     from p2p.client.inspection import Case
     from p2p.verification.artifact import parse
 
     request, accepted = proof.signed_request.request, proof.accepted
     return Case(
-        request, proof.finish.record, accepted.beacon, open_body(proof.body, request.body_hash),
+        request, proof.finish.record, accepted.beacon, open_body(proof.body, body_hash(proof.body)),
         parse(proof.artifact), accepted.candidates,
     )
 
