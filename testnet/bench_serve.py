@@ -55,13 +55,13 @@ class Server:
     async def stream(
         self, messages: Sequence[dict[str, str]], tokens: int, *, settle: bool = True
     ) -> tuple[float, float, int, str]:
-        """(seconds to the first text, to the end, pieces, text). settle: return when the answer was checked; here its
+        """(seconds to the first text, to the end, tokens, text). settle: return when the answer was checked; here its
         validators use the same vLLM, and would slow the next one."""
         body = {
             "model": DEFAULT_MODEL, "messages": list(messages), "max_tokens": tokens, "stream": True,
-            "temperature": 0.7,
+            "temperature": 0.7, "min_tokens": tokens, "stream_options": {"include_usage": True},
         }
-        begun, first, pieces = time.perf_counter(), 0.0, list[str]()
+        begun, first, pieces, counted = time.perf_counter(), 0.0, list[str](), 0
         async with self.http.stream("POST", f"{self.url}/v1/chat/completions", json=body, timeout=300) as answer:
             if answer.status_code != 200:
                 raise RuntimeError(f"{self.name}: {answer.status_code} {(await answer.aread())[:200]!r}")
@@ -71,6 +71,7 @@ class Server:
                 event = json.loads(line[6:])
                 if "error" in event:
                     raise RuntimeError(f"{self.name}: {event['error']}")
+                counted = (event.get("usage") or {}).get("completion_tokens", counted)
                 choices = event.get("choices") or [{}]
                 if text := (choices[0].get("delta") or {}).get("content"):
                     first = first or time.perf_counter() - begun
@@ -82,7 +83,7 @@ class Server:
             if found.status_code == 200 and found.json()["end_height"]:
                 break
             await trio.sleep(0.2)
-        return first, took, len(pieces), "".join(pieces)
+        return first, took, counted, "".join(pieces)
 
 
 def asked(text: str) -> list[dict[str, str]]:
@@ -144,8 +145,7 @@ async def together(server: Server, streams: int, number: int) -> float:
 
     async def one(at: int) -> None:
         question = asked(f"{number}.{at} Tell a story about the number {at}.")
-        _, _, pieces, _ = await server.stream(question, LONG_TOKENS, settle=False)
-        counted[0] += LONG_TOKENS if pieces else 0
+        counted[0] += (await server.stream(question, LONG_TOKENS, settle=False))[2]
 
     async with trio.open_nursery() as nursery:
         for at in range(streams):
