@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from p2p.base.body import Body, Chat, Grammar, GrammarKind, TextPrompt, Tool
+from p2p.base.body import Body, Chat, Grammar, GrammarKind, TextPrompt, TokenPrompt, Tool
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.gateway.core.backend import AccountCard, Asked, ModelCard
 from p2p.gateway.core.pieces import CallBegin, CallDelta, CallEnd, Ended, Reason, Row, Said, Started, Usage
@@ -88,7 +88,9 @@ class CharacterText:
         self.tools = CallText() if card.tool_format != "none" else None
 
     def prompt(self, body: Body) -> Sequence[int]:
-        return [ord(letter) for letter in shown(body)] if not hasattr(body.prompt, "ids") else body.prompt.tokens
+        if isinstance(body.prompt, TokenPrompt):
+            return body.prompt.tokens
+        return [ord(letter) for letter in shown(body)]
 
     def bytes_of(self, token: int) -> bytes:
         return b"" if token == END else chr(token).encode("utf-8", "replace")

@@ -222,26 +222,8 @@ async def test_who_takes_nothing_loses_its_answer_and_the_answer_ends(autojump_c
         stop.set()
 
 
-async def test_a_client_that_leaves_ends_its_answer() -> None:
-    begun, gone = trio.Event(), trio.Event()
-
-    def pause() -> Any:
-        begun.set()
-        return trio.sleep_forever()
-
-    backend = ScriptedBackend(lambda asked: Answer("Hello", pause=pause))
-    async with serving(backend) as (_, connect):
-        client = connect()
-        await client.send(post(CHAT % b',"stream":true'))
-        await begun.wait()
-        await client.stream.aclose()
-        while not backend.left:
-            await trio.lowlevel.checkpoint()
-        gone.set()
-    assert [asked.model for asked in backend.left] == ["tiny"]
-
-
-async def test_a_client_that_leaves_ends_an_answer_in_one_piece_too() -> None:
+@pytest.mark.parametrize("form", [b',"stream":true', b""], ids=["streamed", "in one piece"])
+async def test_a_client_that_leaves_ends_its_answer(form: bytes) -> None:
     begun = trio.Event()
 
     def pause() -> Any:
@@ -251,11 +233,12 @@ async def test_a_client_that_leaves_ends_an_answer_in_one_piece_too() -> None:
     backend = ScriptedBackend(lambda asked: Answer("Hello", pause=pause))
     async with serving(backend) as (_, connect):
         client = connect()
-        await client.send(post(CHAT % b""))
+        await client.send(post(CHAT % form))
         await begun.wait()
         await client.stream.aclose()
         while not backend.left:
             await trio.lowlevel.checkpoint()
+    assert [asked.model for asked in backend.left] == ["tiny"]
 
 
 async def test_a_fault_of_the_application_is_500_before_its_answer_and_a_break_in_it() -> None:
