@@ -81,6 +81,18 @@ COMMANDS = (
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
     )),
+    Row("operate", "top", "top", "a peer live: blocks, requests, engine and GPU, peers, earnings", (
+        "folkmoot top", f"folkmoot top --peer {PEER}",
+    )),
+    Row("operate", "debug", "debug", "what a report of a fault needs, without secrets and prompts", (
+        "folkmoot debug bundle --out bundle.tar.gz",
+    )),
+    Row("operate", "completion", "completion", "completion of words for bash, zsh or fish", (
+        "folkmoot completion bash > ~/.local/share/bash-completion/completions/folkmoot",
+    )),
+    Row("operate", "help", "help_command", "topics, schemas of --json, exit codes, the help of any command", (
+        "folkmoot help money", "folkmoot help json account show", "folkmoot help exit-codes",
+    )),
     Row("inspect", "block", "local", "a block and its records", ("folkmoot block 1200",)),
     Row("inspect", "inference", "local", "everything on chain about one inference", (f"folkmoot inference {ID}",)),
     Row("inspect", "verification", "local", "how well the network checks, and each participant's conduct", (
