@@ -143,12 +143,12 @@ async def second_turns(both: Sequence[Server], pairs: int) -> None:
     row("time to first token, turn 2 of a session, ms", *found)
 
 
-async def by_library(gateway: Server, network: Running, pairs: int) -> None:
-    """The same network without the gateway in between."""
-    found: tuple[list[float], list[float]] = ([], [])
+async def by_library(gateway: Server, network: Running, pairs: int) -> tuple[list[Streamed], list[Streamed]]:
+    """The same network without the gateway in between. Returns the answers of both ways."""
+    found: tuple[list[Streamed], list[Streamed]] = ([], [])
     async with Client.open(network.client, peers=[network.address(at) for at in range(4)]) as client:
         for number in range(pairs + 1):
-            first = (await gateway.stream(asked(f"g{number} {QUESTIONS[number % 5]}"), SHORT_TOKENS)).first_s
+            first = await gateway.stream(asked(f"g{number} {QUESTIONS[number % 5]}"), SHORT_TOKENS)
             body = one_message(f"l{number} {QUESTIONS[number % 5]}")
             question = Question(DEFAULT_MODEL, body, Params(700), SHORT_TOKENS)
             begun, own, inference = time.monotonic(), 0.0, ""
@@ -161,8 +161,9 @@ async def by_library(gateway: Server, network: Running, pairs: int) -> None:
             await gateway.checked(inference)
             if number:
                 found[0].append(first)
-                found[1].append(own)
-    row("time to first token, gateway over library, ms", *found)
+                found[1].append(Streamed(own, 0.0, SHORT_TOKENS, "", inference, "", begun))
+    row("time to first token, gateway over library, ms", *([one.first_s for one in way] for way in found))
+    return found
 
 
 async def together(server: Server, streams: int, number: int) -> float:
@@ -247,7 +248,8 @@ async def run(network: Running, gateway: str, pairs: int, widths: Sequence[int])
         print(f"{'':44}{'network':>9}{'vLLM':>9}{'added':>9}{'p99':>9}{'ratio':>8}")
         print(hops(network, await first_tokens(both, pairs)), flush=True)
         await second_turns(both, max(3, pairs // 2))
-        await by_library(both[0], network, pairs)
+        for way, answers in zip(("gateway", "library"), await by_library(both[0], network, pairs), strict=True):
+            print(f"by the {way}: {hops(network, answers)}", flush=True)
         await rates(both, network, widths, 3)
         if not direct.startswith("http://localhost"):
             await trio.to_thread.run_sync(vllm_bench, both)
