@@ -25,10 +25,12 @@ from p2p.cli import (
     earnings,
     gateway,
     governance,
+    join,
     lab_peer,
     local,
     ml,
     model,
+    ping,
     prove,
     serve,
     simulate,
@@ -42,8 +44,8 @@ INTERRUPTED = 130  # exit status on Ctrl-C
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
-    local, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove, attack, calibrate,
-    testnet, account, governance, model, simulate, ml,
+    local, join, ping, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove,
+    attack, calibrate, testnet, account, governance, model, simulate, ml,
 )
 
 
