@@ -11,7 +11,7 @@ from p2p.cli.tasks import first_error, run_async
 @pytest.mark.parametrize(("errors", "shown"), [
     ([ValueError("a"), ConfigError("b", field="dir")], ConfigError),
     ([ConfigError("b", field="dir"), KeyboardInterrupt()], KeyboardInterrupt),
-    ([ValueError("a"), TypeError("b")], ValueError),
+    ([ValueError("a"), TypeError("b")], TypeError),  # the one that is nested least
 ])
 def test_ctrl_c_goes_before_a_typed_error_and_that_before_others(
     errors: list[BaseException], shown: type[BaseException]
