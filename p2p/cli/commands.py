@@ -37,6 +37,10 @@ COMMANDS = (
     Row("use", "init", "local", "make keys and a configuration for a new peer or client", (
         "folkmoot init ~/.folkmoot --network-file mynet.toml --genesis genesis.cbor",
     )),
+    Row("use", "join", "join", "join a network in one step: genesis, keys, peers, chain; --serve earns with a model", (
+        "folkmoot join NAME", "folkmoot join network.toml",
+        f"folkmoot join {PEER}", "folkmoot join NAME --serve SmolLM2-135M-Instruct",
+    )),
     Row("use", "ask", "ask", "ask the network; prints the answer and the checked receipt", (
         'folkmoot ask "What is the capital of France?"', "cat notes.txt | folkmoot ask 'Summarise this:'",
         f"folkmoot ask --session trip --peer {PEER} 'And by train?'",
@@ -92,6 +96,9 @@ COMMANDS = (
     )),
     Row("operate", "help", "help_command", "topics, schemas of --json, exit codes, the help of any command", (
         "folkmoot help money", "folkmoot help json account show", "folkmoot help exit-codes",
+    )),
+    Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
+        f"folkmoot ping {PEER}",
     )),
     Row("inspect", "block", "local", "a block and its records", ("folkmoot block 1200",)),
     Row("inspect", "inference", "local", "everything on chain about one inference", (f"folkmoot inference {ID}",)),
