@@ -33,7 +33,7 @@ _folkmoot() {
   local word about
   while IFS=$'\\t' read -r word about; do
     found+=("${word//:/\\\\:}:$about")
-  done < <(folkmoot completion words -- "${words[@]:1:CURRENT-1}" 2>/dev/null)
+  done < <(folkmoot completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)
   if (( ${#found} )); then _describe folkmoot found; else _files; fi
 }
 compdef _folkmoot folkmoot
@@ -82,7 +82,7 @@ def candidates(words: Sequence[str]) -> list[Word]:
         found = _help(before[1:])
     else:
         found = _in_command(before, begun)
-    return [(word, about) for word, about in found if word.startswith(begun)]
+    return list(dict.fromkeys((word, about) for word, about in found if word.startswith(begun)))
 
 
 def _help(before: Sequence[str]) -> list[Word]:
@@ -119,7 +119,7 @@ def _in_command(before: Sequence[str], begun: str) -> list[Word]:
         positional = [one for one in command._actions if not one.option_strings and one.dest != "action"]
         values = _values(positional[place], directory) if place < len(positional) and not begun.startswith("-") else []
         return values + (_options(command) if begun.startswith("-") or not positional[place:] else [])
-    return [(name, "") for name in actions]
+    return [(name, (one.description or "").rstrip(".")) for name, one in actions.items()]
 
 
 def _options(command: argparse.ArgumentParser) -> list[Word]:

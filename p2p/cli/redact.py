@@ -10,6 +10,7 @@ looks like a secret is; and free text of others is not taken at all.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -34,6 +35,9 @@ _FREE = frozenset({  # fields that may hold what users say, whatever they look l
     "prompt", "text", "body", "content", "message", "messages", "question", "answer", "stop", "begun", "trace", "args",
     "argv", "metadata", "stderr", "stdout", "line", "raw",
 })
+_SENTENCES = frozenset({  # fields that hold sentences of this program
+    "reason", "why", "said", "alone", "twin", "last", "clock", "error", "like",
+})
 _LOG_LINE = re.compile(r"(\S+) (debug|info|warning|error|critical) (.*)", re.S)
 
 
@@ -53,8 +57,10 @@ class Redactor:
         return text
 
     def sentence(self, text: str) -> str:
-        """One of our sentences, without what it quotes."""
-        return self.known(line(_QUOTED.sub("<...>", text), MAX_SENTENCE))
+        """One of our sentences, without what it quotes, and without what follows a colon: what another program, or a
+        peer, said."""
+        head, colon, _ = _QUOTED.sub("<...>", text).partition(": ")
+        return self.known(line(head, MAX_SENTENCE)) + (": <...>" if colon else "")
 
     def value(self, name: str, value: Any) -> Any:
         """A value under its name: numbers and harmless words as they are, sentences without what they quote."""
@@ -69,7 +75,7 @@ class Redactor:
             return _left_out(text)
         if _HARMLESS.fullmatch(text):
             return self.known(text)
-        return self.sentence(text)
+        return self.sentence(text) if name.lower() in _SENTENCES else _left_out(text)
 
     def settings(self, table: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
         """Settings: those that are known by name, and nothing that a flag sets which sounds like a secret."""
@@ -147,10 +153,8 @@ def _forms(secret: bytes) -> set[str]:
 
     found = {secret.decode("utf-8", "replace")}
     raws = {secret}
-    try:
+    with contextlib.suppress(ValueError):  # it is not hexadecimal
         raws.add(bytes.fromhex(secret.decode("ascii")))
-    except (ValueError, UnicodeDecodeError):
-        raws |= set()
     for raw in raws:
         found |= {raw.hex(), raw.hex().upper(), base64.b64encode(raw).decode().rstrip("="), repr(raw)[2:-1]}
         found |= {base64.urlsafe_b64encode(raw).decode().rstrip("="), base58.b58encode(raw).decode()}

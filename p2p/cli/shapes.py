@@ -159,6 +159,27 @@ class DoctorShown(Struct):
     checks: list[FindingShown]
 
 
+class StepShown(Struct):
+    step: str
+    state: str
+    text: str
+    fix: str
+    ms: float
+
+
+class Pinged(Struct):
+    ok: bool
+    steps: list[StepShown]
+
+
+class JoinStep(Struct):
+    """A line of `join`."""
+
+    step: str
+    text: str
+    seconds: float
+
+
 class AttackRow(Struct):
     name: str
     does: str
@@ -303,7 +324,7 @@ ONE: dict[str, Any] = {  # words of a command -> its type
     "governance propose": OnChain, "governance vote": OnChain, "governance list": GovernanceAnswer,
     "model describe": ModelDescribed, "model add": OnChain,
     **{f"ml {action}": MlNodes for action in ("list", "add", "drain", "remove")},
-    "verify-header": Headers, "prove": ProofShown, "verify": Checked, "doctor": DoctorShown,
+    "verify-header": Headers, "prove": ProofShown, "verify": Checked, "doctor": DoctorShown, "ping": Pinged,
     "attack": list[AttackRow] | dict[str, Any], "calibrate": Calibrated, "simulate": Simulated,
     "testnet up": Up, "testnet demo": Demo, "testnet down": Stopped, "testnet run": RunShown,
     "testnet report": RunShown, "testnet write": Written, "testnet generate": Manifest, "testnet ls": Manifests,
@@ -311,7 +332,7 @@ ONE: dict[str, Any] = {  # words of a command -> its type
     "debug bundle": BundleShown,
 }
 LINES: dict[str, Any] = {  # those that print one value a line
-    "serve": State, "lab-peer": State, "gateway": Listening, "top": TopShown,
+    "serve": State, "lab-peer": State, "gateway": Listening, "join": JoinStep, "top": TopShown,
 }
 
 
