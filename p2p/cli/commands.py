@@ -42,7 +42,11 @@ COMMANDS = (
         f"folkmoot join {PEER}", "folkmoot join NAME --serve SmolLM2-135M-Instruct",
     )),
     Row("use", "ask", "ask", "ask the network; prints the answer and the checked receipt", (
-        f'folkmoot ask "What is the capital of France?" --peer {PEER}',
+        'folkmoot ask "What is the capital of France?"', "cat notes.txt | folkmoot ask 'Summarise this:'",
+        f"folkmoot ask --session trip --peer {PEER} 'And by train?'",
+    )),
+    Row("use", "chat", "chat", "talk with a model; shows who answered, what it cost and the verdict", (
+        "folkmoot chat", "folkmoot chat --session trip --max-tokens 400",
     )),
     Row("use", "account", "account", "show an account; transfer, register a node, deposit, delegate, ...", (
         "folkmoot account show", f"folkmoot account transfer {ID} 250000 --peer {PEER}",
