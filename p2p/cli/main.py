@@ -21,6 +21,7 @@ from p2p.cli import (
     ask,
     attack,
     calibrate,
+    config,
     doctor,
     earnings,
     gateway,
@@ -33,6 +34,7 @@ from p2p.cli import (
     ping,
     prove,
     serve,
+    service,
     simulate,
     testnet,
     verify_header,
@@ -45,7 +47,7 @@ NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
     local, join, ping, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove,
-    attack, calibrate, testnet, account, governance, model, simulate, ml,
+    attack, calibrate, testnet, account, governance, model, simulate, ml, config, service,
 )
 
 

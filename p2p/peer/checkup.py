@@ -31,6 +31,7 @@ from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import move_on_after
 from p2p.peer.config import NodeConfig, check_network, load_config
 from p2p.peer.control import call
+from p2p.peer.machine_facts import MachineFacts, look_around
 
 PROBE_S = 4 * DIAL_BACK_S  # for others to say whether they can dial this machine, and for a relay to answer
 _LOOK_S = 0.2
@@ -51,6 +52,7 @@ class Facts:
     reach: dict[str, Any] = field(default_factory=dict)  # as ReachStatus; empty: nobody could be asked
     engine: str | None = None  # None: none is configured
     now_ms: int = 0  # of this machine's clock
+    machine: MachineFacts = field(default_factory=MachineFacts)
 
 
 async def collect(directory: Path, bootstrap: Sequence[str] = ()) -> Facts:
@@ -62,6 +64,7 @@ async def collect(directory: Path, bootstrap: Sequence[str] = ()) -> Facts:
     except OSError:
         facts.free_bytes = None
     _ask_the_peer(facts)
+    facts.machine = look_around(directory, facts.config, runs=facts.status is not None)
     if facts.status is None and facts.config is not None:
         await _probe(facts, facts.config, genesis)
     return facts
