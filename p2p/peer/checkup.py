@@ -24,6 +24,7 @@ from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
 from p2p.base.limits import DIAL_BACK_S
+from p2p.gossip.connections.reach import HERE, scope_at
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing, read_key
@@ -130,7 +131,9 @@ async def _network(facts: Facts, config: NodeConfig, genesis: Genesis, listen: t
                 await net.connect(address)
             except FolkmootError as error:
                 facts.bootstrap[address] = error.message
-        if net.connected() and listen:
+        answered = [address for address, error in facts.bootstrap.items() if not error]
+        # peers on this machine say nothing of how others reach it (OUT-2), so nobody waits for them
+        if listen and any(scope_at(address.rpartition("/p2p/")[0]) != HERE for address in answered):
             facts.reach = await _reached(net)
 
 

@@ -169,7 +169,7 @@ BROKEN: list[tuple[Break, str, str, str]] = [  # what is broken, the check, word
     (wide_account_key, "account", "mode 0640", "chmod 600"),
     (genesis_cut_off, "genesis", "cut off", "network's own genesis file"),
     (genesis_of_another_network, "genesis", "config.toml is for testnet@1111", "genesis file"),
-    (port_taken, "ports", "another program may use the port", "`listen`"),
+    (port_taken, "ports", "in use by another program", "`listen`"),
     (nobody_at_the_bootstrap, "bootstrap", "nobody listens", "outgoing TCP"),
     (another_key_at_the_bootstrap, "bootstrap", "another peer than", "Check the address"),
     (bootstrap_of_another_network, "bootstrap", "serves network 'elsewhere'", "Check the address"),
