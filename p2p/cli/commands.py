@@ -85,6 +85,12 @@ COMMANDS = (
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
     )),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
+    )),
+    Row("operate", "service", "service", "run the peer as a service of systemd", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
+    )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
     )),
