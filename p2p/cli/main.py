@@ -20,8 +20,10 @@ from p2p.cli import (
     account,
     ask,
     attack,
+    backup,
     calibrate,
     doctor,
+    drain,
     earnings,
     gateway,
     governance,
@@ -44,6 +46,7 @@ BUG = 70
 _COMMANDS = (
     local, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove, attack, calibrate,
     testnet, account, governance, model, simulate, ml,
+    backup, drain,
 )
 
 
