@@ -85,6 +85,14 @@ COMMANDS = (
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
     )),
+    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", ("folkmoot drain",)),
+    Row("operate", "backup", "backup", "write a backup of a peer, which may run, to one file", (
+        "folkmoot backup peer.backup",
+    )),
+    Row("operate", "restore", "backup", "make a peer from a backup; it signs nothing until that is safe", (
+        "folkmoot restore peer.backup ~/restored",
+    )),
+    Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
     Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
         "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
     )),
