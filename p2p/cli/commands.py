@@ -97,6 +97,20 @@ COMMANDS = (
     Row("operate", "help", "help_command", "topics, schemas of --json, exit codes, the help of any command", (
         "folkmoot help money", "folkmoot help json account show", "folkmoot help exit-codes",
     )),
+    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", ("folkmoot drain",)),
+    Row("operate", "backup", "backup", "write a backup of a peer, which may run, to one file", (
+        "folkmoot backup peer.backup",
+    )),
+    Row("operate", "restore", "backup", "make a peer from a backup; it signs nothing until that is safe", (
+        "folkmoot restore peer.backup ~/restored",
+    )),
+    Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
+    )),
+    Row("operate", "service", "service", "run the peer as a service of systemd", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
+    )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
     )),

@@ -123,6 +123,7 @@ def _up(options: argparse.Namespace) -> tuple[int, Any]:
     peers, cheats = _cheats(options)
     network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
     print(f"bootstrap {network.bootstrap}")
+    print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
     folders = [str(folder) for folder in network.folders]
     return 0, {"bootstrap": network.bootstrap, "client": str(network.client), "peers": folders}
 

@@ -254,6 +254,9 @@ def test_commands_that_need_no_network(say: Say, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     say("init", str(tmp_path / "peer"), network="n")
     assert say("ml list", dir=str(tmp_path / "peer"))["ml_nodes"] == []
+    assert say("config check", dir=str(tmp_path / "peer"))["ok"]
+    assert say("config show", dir=str(tmp_path / "peer"))["network"] == "n"
+    assert "ExecStart" in say("service show", dir=str(tmp_path / "peer"))["unit"]
     say("help", "money")
     say("completion", "bash")
     say("attack", "--list")
