@@ -230,13 +230,14 @@ def test_a_chat_on_a_terminal(net: Net) -> None:
             talk.until(b"at most")  # it is asked
             talk.type(b"\x03")
             talk.until(b"stopped before anything was answered")
+        talk.until(b"\r\n> ")
         talk.type(b"/hel\t\n")
-        talk.until(b"/prove")
+        talk.until(b"\r\n> ")
         talk.type(b"and then?\n")
         talk.until(b"answered by")
-        talk.until(b"> ")
+        talk.until(b"\r\n> ")
         talk.type(b"\x03")
-        talk.until(b"Ctrl-D leaves")
+        talk.until(b"\r\n> ")
         talk.type(b"\x04")
         assert talk.end() == 0
     finally:
