@@ -22,7 +22,7 @@ from p2p.base.keys import Key
 from p2p.base.toml_file import dump_toml
 from p2p.cli.help_command import schema
 from p2p.cli.main import main
-from p2p.cli.shapes import FOLDER, LINES, file_text, schemas
+from p2p.cli.schema_files import FOLDER, LINES, file_text, schemas
 from p2p.peer.control import call
 from testnet.processes import read_state
 from tests.cli.terminal import Terminal
@@ -50,12 +50,12 @@ def keeps_to(words: str, text: str) -> Any:
 def test_the_files_are_as_the_types_make_them() -> None:
     made = {f"{words.replace(' ', '_')}.json": file_text(one) for words, one in schemas().items()}
     kept = {file.name: file.read_text() for file in FOLDER.glob("*.json")}
-    assert kept == made, "run: python -m p2p.cli.shapes"
+    assert kept == made, "run: python -m p2p.cli.schema_files"
 
 
 def test_every_command_has_a_schema() -> None:
     missing = LEAVES.keys() - schemas().keys() - {"account balance"}
-    assert missing == set(), "add their types to cli/shapes.py, and run: python -m p2p.cli.shapes"
+    assert missing == set(), "add their types to cli/schema_files.py, and run: python -m p2p.cli.schema_files"
 
 
 @pytest.mark.parametrize("words", LEAVES)
@@ -172,7 +172,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
 @pytest.mark.network
 def test_account_transactions_and_governance(net: Net, say: Say) -> None:
     home, peer = str(net.directory / "client"), net.address(1)
-    assert say("account transfer", "07" * 32, "0.000005cr", dir=home, peer=peer)["state"] == "done"
+    assert say("account transfer", "07" * 32, "0.000005cr", dir=home)["state"] == "done", "a peer is found"
     taken = say("account cap", "0", "9cr", "--no-wait", dir=home, peer=peer)
     assert taken["nonce"] > 0
     say("governance list", dir=home, peer=peer)
