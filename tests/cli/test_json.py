@@ -96,7 +96,7 @@ def test_answers_of_a_running_peer_keep_to_their_schemas(net: Net, say: Say, tmp
     assert say("prove", "account", net.client(), dir=home)["record"]["balance_micro"] > 0
     assert say("block", "999999", dir=home, status=2)["error"]["code"] == "not_found"
     assert say("ping", net.address(1), "--listen", "/ip4/127.0.0.1/tcp/0")["steps"][0]["state"] == "ok"
-    assert say("backup", str(tmp_path / "b"), dir=home)["bytes"] > 0
+    assert say("backup", str(tmp_path / "b"), "--keys", dir=home)["bytes"] > 0
     say("restore", str(tmp_path / "b"), str(tmp_path / "again"))
     seen = say("top", "--once", dir=home)[0]
     assert seen["balance_micro"] is not None
