@@ -12,6 +12,7 @@ from typing import Any
 
 from p2p.base.errors import ConfigError
 from p2p.cli.arguments import whole
+from p2p.cli.output import show
 
 LEAST_PROMPTS = 8
 
@@ -60,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
+        if not options.json:
+            print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
 
     stacks = {"both": (VLLM, TORCH), "vllm": (VLLM,), "torch": (TORCH,)}[options.stack]
     prompts = shipped.load()[: options.prompts or None]
@@ -72,12 +74,25 @@ def run(options: argparse.Namespace) -> int:
     profile = profiles.make(evaluation, model=options.model.name, weights_hash=weights, prompts=len(prompts))
     out = options.out or options.work / f"{options.model.name}.json"
     out.write_text(profile.to_json())
-    for name, noise in profile.pairs.items():
-        shown = [(n, limit) for n, limit in noise.thresholds[1000] if n in (1, 16, 64, 256)]
-        limits = ", ".join(f"{n} tokens {limit / 1000:.2f}" for n, limit in shown)
-        print(
-            f"{name}: {len(noise.tables) + 1} alternatives; limits at 1e-3: {limits} nats; normaliser "
-            f"{noise.normaliser_milli / 1000:.2f}"
-        )
-    print(f'{out}: profile {profile.hash()[:16]}; give it to validators: profile = "{out}" in config.toml')
+    pairs = [
+        {
+            "name": name, "alternatives": len(noise.tables) + 1, "normaliser_nats": noise.normaliser_milli / 1000,
+            "limits_nats": {str(n): limit / 1000 for n, limit in noise.thresholds[1000] if n in (1, 16, 64, 256)},
+        }
+        for name, noise in profile.pairs.items()
+    ]
+    found = profile.hash()
+    show(options, {"file": str(out), "profile": found, "pairs": pairs}, lambda: _text(out, found, pairs))
     return 0
+
+
+def _text(out: Path, profile: str, pairs: list[dict[str, Any]]) -> str:
+    lines = []
+    for pair in pairs:
+        limits = ", ".join(f"{n} tokens {limit:.2f}" for n, limit in pair["limits_nats"].items())
+        lines.append(
+            f"{pair['name']}: {pair['alternatives']} alternatives; limits at 1e-3: {limits} nats; normaliser "
+            f"{pair['normaliser_nats']:.2f}"
+        )
+    advice = f'give it to validators: profile = "{out}" in config.toml'
+    return "\n".join([*lines, f"{out}: profile {profile[:16]}; {advice}"])

@@ -99,6 +99,18 @@ COMMANDS = (
     Row("operate", "service", "service", "run the peer as a service of systemd", (
         "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
     )),
+    Row("operate", "top", "top", "a peer live: blocks, requests, engine and GPU, peers, earnings", (
+        "folkmoot top", f"folkmoot top --peer {PEER}",
+    )),
+    Row("operate", "debug", "debug", "what a report of a fault needs, without secrets and prompts", (
+        "folkmoot debug bundle --out bundle.tar.gz",
+    )),
+    Row("operate", "completion", "completion", "completion of words for bash, zsh or fish", (
+        "folkmoot completion bash > ~/.local/share/bash-completion/completions/folkmoot",
+    )),
+    Row("operate", "help", "help_command", "topics, schemas of --json, exit codes, the help of any command", (
+        "folkmoot help money", "folkmoot help json account show", "folkmoot help exit-codes",
+    )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
     )),
