@@ -117,7 +117,7 @@ def run_show(options: argparse.Namespace) -> int:
     from p2p.wire.answers.reading import read
 
     given = options.account is not None
-    of = read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public
+    of = read_id(options.account, "account") if given else Key.public_in(options.dir / "account.key")
     network = checked_genesis(options).network if options.peer else None
     answer = questions.asking(
         options.dir, options.peer, network, lambda ask: ask({"op": "account", "account": of.hex()})

@@ -78,7 +78,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     keep_records: Text = "own"  # inferences whose proofs are kept when they leave the state: "own" or "all"
     checkpoint: Text | None = None  # HEIGHT:BLOCK_ID from a trusted source: no other history below it is believed
-    metrics: Text | None = None  # HOST:PORT where GET /metrics is answered, or PORT on this machine alone; None: nowhere
+    metrics: Text | None = None  # HOST:PORT for GET /metrics, or PORT on this machine alone; None: nowhere
     log_level: Text = "info"
     log_format: Text = "text"
 
