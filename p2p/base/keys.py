@@ -99,12 +99,13 @@ class Key:
         """The content of a key file without a passphrase."""
         return self.seed.hex().encode() + b"\n"
 
-    def save(self, path: Path) -> None:
-        """Write the seed as hexadecimal digits to a new file that its owner alone can read; an existing file is never
-        overwritten. Raises ConfigError, StorageError."""
+    def save(self, path: Path, passphrase: bytes | None = None) -> None:
+        """Write the key to a new file that its owner alone can read, locked where there is a passphrase; an existing
+        file is never overwritten. Raises ConfigError, StorageError."""
+        content = self.plain() if passphrase is None else self.locked(passphrase)
         try:
-            with os.fdopen(open_output(path, os.O_EXCL), "w") as file:
-                file.write(self.plain().decode())
+            with os.fdopen(open_output(path, os.O_EXCL), "wb") as file:
+                file.write(content)
         except (OSError, ValueError) as error:
             raise failure(error, "write", path, "key") from error
 

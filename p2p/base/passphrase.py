@@ -1,7 +1,7 @@
 """Where a passphrase comes from: never from the command line or a value in the environment, which others can read.
 
-Law: the first source that is given is used, and a source that fails is an error, not a reason to try the next. They are:
-a descriptor (FOLKMOOT_PASSPHRASE_FD), a file that its user alone can read (FOLKMOOT_PASSPHRASE_FILE), systemd's
+Law: the first source that is given is used, and one that fails is an error, not a reason to try the next. They are: a
+descriptor (FOLKMOOT_PASSPHRASE_FD), a file that its user alone can read (FOLKMOOT_PASSPHRASE_FILE), systemd's
 credential `folkmoot-passphrase`, and a prompt on the terminal.
 """
 

@@ -42,7 +42,7 @@ AMOUNT, SOME, HEIGHT = whole(0, MAX_AMOUNT), whole(1, MAX_AMOUNT), whole(0, MAX_
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("account", help="transfer, register a node, deposit, delegate, ...; show an account")
+    command = commands.add_parser("account")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in _ACTIONS.items():
         action = actions.add_parser(name, help=text)
@@ -197,11 +197,32 @@ def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body
         for word in getattr(options, name):
             utf8(word, name)
     utf8(options.metadata, "metadata")
-    node = Key.load(options.dir / "node.key")
+    if options.consent:
+        public, signature = read_consent(options.consent, key, network)
+    else:
+        node = Key.load(options.dir / "node.key")
+        public, signature = node.public, node.sign(Domain.NODE, network, consent(key.public))
     return Register(
-        node.public, tuple(options.model), tuple(options.stack), options.price_floor, options.metadata,
-        node.sign(Domain.NODE, network, consent(key.public)),
+        public, tuple(options.model), tuple(options.stack), options.price_floor, options.metadata, signature,
     )
+
+
+def read_consent(text: str, key: Key, network: NetworkId) -> tuple[bytes, bytes]:
+    """(node, its signature) of the words that `folkmoot key consent` prints where the node is. Raises ConfigError."""
+    from p2p.base.keys import Domain, verify
+    from p2p.ledger.rules.ops import consent
+
+    node, _, signature = text.partition(":")
+    try:
+        found = bytes.fromhex(node), bytes.fromhex(signature)
+    except ValueError:
+        found = b"", b""
+    if not verify(found[0], Domain.NODE, network, consent(key.public), found[1]):
+        raise ConfigError(
+            f"these words are no consent of a node to this account on {network}; on the node's machine: folkmoot key"
+            f" consent {key.public.hex()}", field="consent",
+        )
+    return found
 
 
 def _unregister(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
@@ -256,7 +277,7 @@ def _appeal(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
 
 
 _CAPS = (("epoch_cap", AMOUNT), ("request_cap", AMOUNT))
-_OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str))
+_OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str), ("--consent", str))
 _HELP = {
     "to": "the account that is paid, 64 hexadecimal digits",
     "amount": "micro-credits, 1 or more",
@@ -264,6 +285,7 @@ _HELP = {
     "stack": "a stack class that the node runs; may be repeated",
     "price_floor": "the least micro-credits that the node takes for a token (default: 0)",
     "metadata": "a text that others see (default: none)",
+    "consent": "the words of `folkmoot key consent`, where node.key is on another machine (default: node.key in --dir)",
     "node": "the node's public key, 64 hexadecimal digits (default: that of node.key in --dir)",
     "new_key": "the file of the node's new key",
     "key": "the hot key's public key, 64 hexadecimal digits",

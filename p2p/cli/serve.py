@@ -29,7 +29,7 @@ DRAIN_S = 8.0  # containers are killed ten seconds after SIGTERM by default
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("serve", help="run a peer")
+    command = commands.add_parser("serve")
     add_options(command)
     command.set_defaults(run=run)
 

@@ -29,7 +29,7 @@ from p2p.gateway.types import messages
 from p2p.metrics.registry import Registry
 
 _SHOWN = ("x-request-id", "retry-after", "x-folkmoot-inference", "x-folkmoot-executor", "x-folkmoot-price",
-          "x-folkmoot-ignored")  # headers that a web page may read
+          "x-folkmoot-ignored", "server-timing")  # headers that a web page may read
 
 
 def new_app(
