@@ -42,7 +42,11 @@ COMMANDS = (
         f"folkmoot join {PEER}", "folkmoot join NAME --serve SmolLM2-135M-Instruct",
     )),
     Row("use", "ask", "ask", "ask the network; prints the answer and the checked receipt", (
-        f'folkmoot ask "What is the capital of France?" --peer {PEER}',
+        'folkmoot ask "What is the capital of France?"', "cat notes.txt | folkmoot ask 'Summarise this:'",
+        f"folkmoot ask --session trip --peer {PEER} 'And by train?'",
+    )),
+    Row("use", "chat", "chat", "talk with a model; shows who answered, what it cost and the verdict", (
+        "folkmoot chat", "folkmoot chat --session trip --max-tokens 400",
     )),
     Row("use", "account", "account", "show an account; transfer, register a node, deposit, delegate, ...", (
         "folkmoot account show", f"folkmoot account transfer {ID} 250000 --peer {PEER}",
@@ -96,6 +100,12 @@ COMMANDS = (
     Row("operate", "key", "key", "key files: lock by a passphrase, unlock, show, consent to an owner elsewhere", (
         "folkmoot key show ~/.folkmoot/account.key", "folkmoot key lock ~/.folkmoot/account.key",
         "folkmoot key unlock ~/.folkmoot/account.key", f"folkmoot key consent {ID}",
+    )),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
+    )),
+    Row("operate", "service", "service", "run the peer as a service of systemd", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
     )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",

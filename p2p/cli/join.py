@@ -178,8 +178,8 @@ def _prepare(options: argparse.Namespace, target: Target, genesis: Genesis, say:
 
 
 def _look_at_hardware(say: _Say) -> None:
-    from p2p.joining.fits import in_words
-    from p2p.joining.hardware import look
+    from p2p.inference.stack.fits import in_words
+    from p2p.inference.stack.hardware import look
 
     say("hardware", in_words(look()))
 
@@ -192,8 +192,8 @@ def _model_settings(options: argparse.Namespace, genesis: Genesis, say: _Say) ->
             raise ConfigError(f"the network's models are {', '.join(names)}; name one of them", field="serve")
         settings: dict[str, Any] = {"model": options.serve, "ml_node": options.ml_node}
         return settings | ({"tokenizer": str(options.tokenizer.resolve())} if options.tokenizer else {})
-    from p2p.joining.fits import fit
-    from p2p.joining.hardware import look
+    from p2p.inference.stack.fits import fit
+    from p2p.inference.stack.hardware import look
     from p2p.joining.models import check_weights, find_model
 
     offer = find_model(options.serve, genesis.models, lambda text: say("model", text))

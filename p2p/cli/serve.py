@@ -109,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 
 def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     """Run the peer in --dir with these roles until a signal comes. Raises ConfigError, StorageError."""
-    config = _config(options)
+    config = read_config(options)
     if not exists(options.dir / "genesis.cbor"):  # the node reads it; here only the sentence for the user
         read_genesis(options.dir, "to join a network", field="genesis")
     import signal
@@ -180,7 +180,7 @@ def _take_over(options: argparse.Namespace, report: Callable[[str, str], None]) 
     drain(options.dir, options.drain_limit)
 
 
-def _config(options: argparse.Namespace) -> NodeConfig:
+def read_config(options: argparse.Namespace) -> NodeConfig:
     """DIR/config.toml with what the options replace. Raises ConfigError."""
     from p2p.peer.config import load_config
 

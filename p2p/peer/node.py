@@ -164,7 +164,7 @@ class Node:
             own=frozenset(map(bytes.fromhex, config.own_accounts)),
         )
         self.executor = roles.executor(
-            key, chain, outbox, chain.payloads, admission, load=self.load, metrics=self.metrics, marks=self.marks,
+            key, chain, outbox, chain.payloads, admission, load=self.load, marks=self.marks, metrics=self.metrics,
             **faults,
         )
         self.executor.closed = lambda: self.intake.closed

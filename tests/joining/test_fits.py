@@ -10,8 +10,8 @@ import pytest
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import Genesis, ModelSpec, load_genesis
 from p2p.base.keys import Key
-from p2p.joining.fits import GIB, fit, in_words, largest
-from p2p.joining.hardware import Gpu, Hardware, instructions, look, read_smi
+from p2p.inference.stack.fits import GIB, fit, in_words, largest
+from p2p.inference.stack.hardware import Gpu, Hardware, instructions, look, read_smi
 from p2p.joining.models import check_weights, find_model, profile_for
 from p2p.joining.place import Place, cost_of
 from p2p.joining.way import CURRENT_MS, Way

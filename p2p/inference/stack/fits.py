@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2p.joining.hardware import Hardware
+from p2p.inference.stack.hardware import Hardware
 
 GIB = 1 << 30
 PROGRAM_GPU = GIB  # bytes of a GPU that CUDA and vLLM take without a model
