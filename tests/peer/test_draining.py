@@ -63,6 +63,13 @@ async def test_the_limit_ends_it_with_work_left(autojump_clock: Any) -> None:
     assert 8 <= trio.current_time() - began < 9
 
 
+async def test_records_that_a_chain_at_rest_does_not_take_hold_it_up_for_seconds_only(autojump_clock: Any) -> None:
+    draining = Draining(lambda: {"answers": 0, "records": 3}, lambda: None)
+    draining.begin(600)
+    await draining.run()
+    assert trio.current_time() < 10
+
+
 @pytest.mark.parametrize("limit", [None, "8", -1, True, 10**9, float("nan")])
 def test_a_limit_that_is_none_is_refused(limit: object) -> None:
     draining = Draining(dict, lambda: None)
