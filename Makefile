@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
 export PROMPT
 
 setup: .venv/.package
@@ -42,7 +42,14 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check .venv/.node .venv/.network
+.venv/.monitoring: .venv/.package scripts/monitoring-tools.sh
+	@scripts/monitoring-tools.sh
+	@touch $@
+
+monitoring: .venv/.monitoring
+	@$(V)/python -m pytest -q -s tests/docs/test_monitoring.py tests/peer/test_operations_net.py -k "alert or prometheus"
+
+test: check .venv/.node .venv/.network .venv/.monitoring
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine

@@ -85,14 +85,22 @@ COMMANDS = (
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
     )),
-    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", ("folkmoot drain",)),
+    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", (
+        "folkmoot drain", "folkmoot drain --limit 60",
+    )),
     Row("operate", "backup", "backup", "write a backup of a peer, which may run, to one file", (
-        "folkmoot backup peer.backup",
+        "folkmoot backup peer.backup", "folkmoot backup peer.backup --keys --dir ~/peer2",
     )),
     Row("operate", "restore", "backup", "make a peer from a backup; it signs nothing until that is safe", (
-        "folkmoot restore peer.backup ~/restored",
+        "folkmoot restore peer.backup ~/peer3",
     )),
-    Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
+    Row("operate", "store", "backup", "the store of a peer: bring one of an older program forward", (
+        "folkmoot store migrate --dry-run", "folkmoot store migrate --dir ~/peer2",
+    )),
+    Row("operate", "key", "key", "key files: lock by a passphrase, unlock, show, consent to an owner elsewhere", (
+        "folkmoot key show ~/.folkmoot/account.key", "folkmoot key lock ~/.folkmoot/account.key",
+        "folkmoot key unlock ~/.folkmoot/account.key", f"folkmoot key consent {ID}",
+    )),
     Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
         "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
     )),
