@@ -42,7 +42,7 @@ AMOUNT, SOME, HEIGHT = whole(0, MAX_AMOUNT), whole(1, MAX_AMOUNT), whole(0, MAX_
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("account", help="transfer, register a node, deposit, delegate, ...; show an account")
+    command = commands.add_parser("account")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in _ACTIONS.items():
         action = actions.add_parser(name, help=text)

@@ -53,7 +53,7 @@ WHAT = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left
 
 
 def register(commands: Any) -> None:
-    ask = commands.add_parser("ask", help="ask a peer; prints the answer and the checked receipt")
+    ask = commands.add_parser("ask")
     ask.add_argument("prompt", metavar="PROMPT", help="the question")
     ask.add_argument("--peer", required=True, metavar="MULTIADDR", help="the peer that is asked; any one will do")
     ask.add_argument(

@@ -25,7 +25,7 @@ CONTEXT = 2048  # tokens that the model's claim allows
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("attack", help="list the cheats that this program knows, or run one here")
+    command = commands.add_parser("attack")
     command.add_argument("name", nargs="?", metavar="NAME", help="the attack to run (default: list all)")
     command.add_argument(
         "--list", action="store_true", help="list each attack: what it does, which check is meant to catch it",

@@ -19,11 +19,6 @@ from p2p.machine.foreign_text import line
 if TYPE_CHECKING:
     from p2p.peer.config import NodeConfig
 
-EPILOG = """examples:
-  folkmoot config check                            is config.toml good, and does it fit genesis.cbor?
-  folkmoot config show --origin                    each value, and the line that sets it
-  folkmoot config show --origin -- --model /m      the same as `folkmoot serve --model /m` would have it
-"""
 # settings that an environment variable sets where no option does
 ENVIRONMENT = {"log_level": "FOLKMOOT_LOG_LEVEL", "log_format": "FOLKMOOT_LOG_FORMAT"}
 # settings that an option of `serve` replaces, where the names differ
@@ -32,15 +27,13 @@ _MAX_VALUE = 400
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("config", help="check a peer's settings; show each value and where it comes from")
+    command = commands.add_parser("config")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (("check", "read config.toml, and compare it with genesis.cbor"), ("show", "every setting")):
-        raw = argparse.RawDescriptionHelpFormatter
-        action = actions.add_parser(name, help=text, epilog=EPILOG, formatter_class=raw)
+        action = actions.add_parser(name, help=text)
         action.add_argument(
             "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)",
         )
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         action.add_argument(
             "options", nargs="*", metavar="-- OPTIONS", help="options of `folkmoot serve` that shall count too",
         )
@@ -89,17 +82,16 @@ def _row(name: str, row: dict[str, Any], with_origin: bool) -> str:
 
 def _read(directory: Path, words: list[str]) -> tuple[NodeConfig, dict[str, str]]:
     """(the settings, by name where each comes from). words: options of serve. Raises ConfigError."""
+    from p2p.cli.parsing import Parser
     from p2p.cli.serve import add_options, read_config
     from p2p.peer.config import SETTINGS
 
-    parser = argparse.ArgumentParser(prog="folkmoot serve", add_help=False, exit_on_error=False)
+    parser = Parser(prog="folkmoot serve", add_help=False)
     add_options(parser)
     try:
-        given, unknown = parser.parse_known_args(["--dir", str(directory), *words])
-    except argparse.ArgumentError as error:
-        raise ConfigError(f"not options of `folkmoot serve`: {error}", field="options") from error
-    if unknown:
-        raise ConfigError(f"{unknown[0]!r} is no option of `folkmoot serve`", field="options")
+        given = parser.parse_args(["--dir", str(directory), *words])
+    except ConfigError as error:
+        raise ConfigError(f"no good option of `folkmoot serve`: {error}", field="options") from error
     config = read_config(given)
     lines = _lines(directory / "config.toml")
     origins = {}

@@ -43,7 +43,7 @@ class Finding:
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("doctor", help="what is closed, missing or wrong around a peer, and how to fix it")
+    command = commands.add_parser("doctor")
     command.add_argument(
         "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)",
     )

@@ -25,20 +25,11 @@ if TYPE_CHECKING:
     from p2p.joining.target import Target
     from p2p.joining.way import Ask
 
-EPILOG = """examples:
-  folkmoot join NAME                                    a network that comes with the program
-  folkmoot join network.toml                            one whose founders sent a file
-  folkmoot join /ip4/192.0.2.7/tcp/7470/p2p/ID          one of which a peer is known; compare the hash that is shown
-  folkmoot join NAME --serve SmolLM2-135M-Instruct      serve a model too, and wait for the first credit
-"""
 _MAX_TEXT = 600
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser(
-        "join", help="join a network in one step: genesis, keys, peers, chain; --serve earns with a model",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = commands.add_parser("join")
     command.add_argument(
         "target", metavar="MULTIADDR|FILE|NAME",
         help="a peer of the network, the network's file, or the name of one that comes with the program",

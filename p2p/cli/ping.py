@@ -18,18 +18,11 @@ if TYPE_CHECKING:
     from p2p.joining.ping import Step
 
 LISTEN = ("/ip4/0.0.0.0/tcp/0",)  # for the dial back
-EPILOG = """examples:
-  folkmoot ping /ip4/192.0.2.7/tcp/7470/p2p/ID
-  folkmoot ping /dns4/peer.example/tcp/7470/p2p/ID --listen /ip4/0.0.0.0/tcp/7470    is my own port 7470 open?
-"""
 _MAX_TEXT = 600
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser(
-        "ping", help="look at one peer step by step: address, port, security, key, network, chain, dial-back",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = commands.add_parser("ping")
     command.add_argument("address", metavar="MULTIADDR", help="the peer's address, with /p2p/ID")
     command.add_argument(
         "--dir", type=Path, help="a peer's or client's folder: the network must be the one of its genesis file",

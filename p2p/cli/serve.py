@@ -25,7 +25,7 @@ SWITCH_S = 0.0005
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("serve", help="run a peer")
+    command = commands.add_parser("serve")
     add_options(command)
     command.set_defaults(run=run)
 

@@ -23,18 +23,10 @@ from p2p.cli.output import show
 NAME = "folkmoot"
 SYSTEM = Path("/etc/systemd/system")
 _SYSTEMCTL_S = 60.0
-EPILOG = """examples:
-  folkmoot service show                           the unit that would be written
-  folkmoot service install --now                  write it for this user, and start it
-  sudo folkmoot service install --system --user folkmoot --dir /var/lib/folkmoot --now
-"""
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser(
-        "service", help="keep a peer running by systemd: write its unit, remove it, show it",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    command = commands.add_parser("service")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
         ("install", "write the unit"), ("uninstall", "remove the unit"), ("show", "print the unit"),
@@ -46,7 +38,6 @@ def register(commands: Any) -> None:
         action.add_argument("--system", action="store_true", help="a unit of the system, not of this user")
         action.add_argument("--user", metavar="NAME", help="who runs it, for --system (default: the folder's owner)")
         action.add_argument("--name", default=NAME, help="of the unit (default: %(default)s)")
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         if name != "show":
             action.add_argument("--now", action="store_true", help="tell systemd too: start it, or stop it first")
         action.set_defaults(run={"install": _install, "uninstall": _uninstall, "show": _show}[name])

@@ -32,7 +32,7 @@ class Logging:
 def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | None = None) -> T:
     """The task's result. log: None for a command that says nothing else of logs.
 
-    Raises the typed error that nested groups hold, or else the first error.
+    Raises the one error that a user is to see of those that nested groups hold (first_error).
     """
     if log is not None or not structlog.is_configured():
         chosen = log or Logging()
@@ -44,7 +44,7 @@ def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | No
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first FolkmootError in a group of groups, or else the first error of all."""
+    """A Ctrl-C in a group of groups, or else the first FolkmootError, or else the first error of all."""
     found: list[BaseException] = []
     todo: list[BaseException] = [group]
     while todo:
@@ -53,4 +53,7 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
             todo += error.exceptions
         else:
             found.append(error)
-    return next((error for error in found if isinstance(error, FolkmootError)), found[0])
+    for kind in (KeyboardInterrupt, FolkmootError):
+        if (first := next((error for error in found if isinstance(error, kind)), None)) is not None:
+            return first
+    return found[0]

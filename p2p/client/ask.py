@@ -29,6 +29,7 @@ from p2p.client.connection import open_to, query
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import Done, Event, Notices, Signed, Waiting
 from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.recent_tips import RecentTips
 from p2p.client.repeat import NOTHING, Repeat
 from p2p.client.shown import Shown
 from p2p.client.signing import RequestSigner
@@ -93,8 +94,10 @@ class Asking:
     before: tuple[AnswerStream, ...] = ()  # answers whose tokens this one continues
     shown: Shown | None = None  # of those; None: there are none
     repeat: Repeat = NOTHING  # what was shown of those, and comes once more
+    tips: RecentTips | None = None  # that were shown lately; None: each question asks for the tip
     waits: int = 0  # so often it was waited for the agent
     is_over: bool = False
+    had_old_tip: bool = False  # an agent called the tip too old, which may have been a kept one
     was_renewed: bool = False  # a session that the network had forgotten was begun again
     nonce: int | None = None  # of the request
     signed: SignedRequest | None = None
@@ -106,7 +109,7 @@ class Asking:
     def __post_init__(self) -> None:
         self._body = encoded(self.question)
         self._signer = RequestSigner(
-            self.to, self.question, self.payer, self.overrides, partial(query, self.network, self.to.peer_id)
+            self.to, self.question, self.payer, self.overrides, partial(query, self.network, self.to.peer_id), self.tips
         )
         self.nonce = self.overrides.nonce
 
@@ -144,7 +147,8 @@ class Asking:
             except FolkmootError as error:
                 if is_accepted:
                     raise
-                if isinstance(error, InvalidRequest) and error.field == "draw_height" and self.waits > waits_before:
+                is_old = isinstance(error, InvalidRequest) and error.field == "draw_height"
+                if is_old and (self._is_newer_wanted() or self.waits > waits_before):
                     return
                 if self._renews(error):
                     return
@@ -172,6 +176,11 @@ class Asking:
         finally:
             # a reset tells the agent to stop and to charge for no more
             await (stream.close() if ended else stream.reset())
+
+    def _is_newer_wanted(self) -> bool:
+        """Whether the request is signed again on the newest tip, once, because a kept one may have been too old."""
+        is_first, self.had_old_tip = not self.had_old_tip, True
+        return self._signer.forget_tip() and is_first
 
     def _renews(self, error: FolkmootError) -> bool:
         """Whether the request is signed again with a new session, because the network has forgotten this one's set."""

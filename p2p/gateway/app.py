@@ -28,7 +28,7 @@ from p2p.gateway.stored import Stored
 from p2p.gateway.types import messages
 
 _SHOWN = ("x-request-id", "retry-after", "x-folkmoot-inference", "x-folkmoot-executor", "x-folkmoot-price",
-          "x-folkmoot-ignored")  # headers that a web page may read
+          "x-folkmoot-ignored", "server-timing")  # headers that a web page may read
 
 
 def new_app(

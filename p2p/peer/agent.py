@@ -33,6 +33,7 @@ from p2p.base.types import (
     Streamed,
 )
 from p2p.machine.deadlines import own_time, strain
+from p2p.machine.marks import Marks
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
@@ -105,9 +106,11 @@ class Agent:
     token_timeout_s: float = TOKEN_TIMEOUT_S
     entrance: Entrance = field(default_factory=Entrance)
     quotas: Quotas = field(default_factory=partial(Quotas, "account", UNLIMITED))
+    marks: Marks = field(default_factory=Marks)
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
+        self.marks.mark(ask.signed_request.inference_id, "agent is asked")
         with self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)):
             telling = Telling(client)
             await telling.at_work(partial(self._serve, telling, ask))
@@ -143,6 +146,7 @@ class Agent:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(telling), usage, room)
+            self.marks.mark(signed.inference_id, "agent has checked")
             await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
@@ -177,6 +181,7 @@ class Agent:
                 tuple(session.taken_over), session.ask.rows,
             )
             try:
+                self.marks.mark(forward.signed_request.inference_id, "agent has a stream to the executor")
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
                 return Declined(node, error.message[:MAX_REASON], None)
@@ -204,6 +209,7 @@ class Agent:
                 frame = await receive_frame(stream, Tokens, Working, Done, Declined, Failure, timeout_s=wait_s)
                 silent_s = EXECUTOR_SILENT_S * strain()
                 if isinstance(frame, Tokens):
+                    self.marks.mark(session.ask.signed_request.inference_id, "agent has the first tokens")
                     signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame)

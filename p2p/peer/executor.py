@@ -32,6 +32,7 @@ from p2p.base.types import (
     SignedRequest,
 )
 from p2p.machine.load import Load
+from p2p.machine.marks import Marks
 from p2p.peer.admission import Admission, Admitted, NotAdmitted, Once
 from p2p.peer.agent_credit import Work
 from p2p.peer.beginning import wrong_beginning
@@ -95,6 +96,7 @@ class Executor:
     admission: Admission
     ready: ReadyEngine | None = None  # None until the ML node is there, and while it is gone
     load: Load = field(default_factory=Load)
+    marks: Marks = field(default_factory=Marks)
     # (request, honest engine) -> the engine that answers it: the hook of the fault injector
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine
     # requests whose agent the chain knows to be the cause that they have no finish
@@ -108,6 +110,7 @@ class Executor:
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
         Failure."""
+        self.marks.mark(forward.signed_request.inference_id, "executor is asked")
         checked = self._check(stream.peer, forward)
         telling = Telling(stream)
         try:
@@ -177,7 +180,9 @@ class Executor:
         """From the prompt to Done. Tokens count against the agent's quota as they come, so an agent that breaks off has
         used them."""
         assignment, usage, signed = turn.assignment, turn.admitted.usage, turn.assignment.signed
+        self.marks.mark(signed.inference_id, "executor has a place")
         job, sampling = await trio.to_thread.run_sync(make_job, turn.ready, assignment)
+        self.marks.mark(signed.inference_id, "executor has the prompt's tokens")
         usage.used = len(job.prompt_tokens) + len(job.begun) + len(job.prefix)
         steps = await prefix_steps(turn.engine, job, sampling)
         vocabulary = turn.ready.words().vocabulary
@@ -188,6 +193,7 @@ class Executor:
         stop = StopFinder(assignment.body.stop, before=vocabulary.text(before))
 
         async def take(step: TokenStep) -> bool:
+            self.marks.mark(signed.inference_id, "engine's first token")
             if not 0 <= step.token < assignment.spec.vocabulary:
                 raise Unavailable(
                     f"the ML node names token {step.token}; {assignment.spec.model} has {assignment.spec.vocabulary}",

@@ -33,6 +33,7 @@ from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain
 from p2p.machine.load import Load
+from p2p.machine.marks import Marks
 from p2p.machine.tasks import Tasks
 from p2p.peer.announcer import Announcer, Report
 from p2p.peer.config import NodeConfig, check_network
@@ -80,14 +81,15 @@ class Node:
         self.network: Network | None = None
         self.new_height = Wakeup()
         self.tasks = Tasks()
-        self.load = Load()
+        self.load, self.marks = Load(), Marks()
         self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
         self._valued = Validators(self.chain, self.key.public)
         self._make_consensus()
         self._make_records()
         self._make_roles(roles)
         self.queries = Queries(
-            self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file
+            self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file,
+            self.marks.of,
         )
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
         self.streams = StreamHandlers(
@@ -135,6 +137,7 @@ class Node:
         self.agent = roles.agent(
             key, chain, outbox, self._open, config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000,
             entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit),
+            marks=self.marks,
         )
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
@@ -143,7 +146,9 @@ class Node:
             key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit), gate=gate, engine_at=self._engine_at,
             own=frozenset(map(bytes.fromhex, config.own_accounts)),
         )
-        self.executor = roles.executor(key, chain, outbox, chain.payloads, admission, load=self.load, **faults)
+        self.executor = roles.executor(
+            key, chain, outbox, chain.payloads, admission, load=self.load, marks=self.marks, **faults
+        )
         chain.on_refused_start = admission.credit.refused
         self.validator = roles.validator(
             key, chain.genesis.network, chain, outbox, self._open, load=self.load,

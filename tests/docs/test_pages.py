@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2p.cli.main import parser
+from p2p.cli.parsing import parser
 
 ROOT = Path(__file__).parent.parent.parent
 SKIPPED = {".venv", ".venv-docs", ".testnet", ".bench", "build", ".hypothesis", ".git", "node_modules"}
