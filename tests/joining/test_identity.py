@@ -60,6 +60,13 @@ def test_another_network_under_the_same_name_is_refused(genesis: Genesis) -> Non
     assert Identity().check(other, "peer x").network != genesis.network, "only the user can tell, by the hash"
 
 
+def test_each_thing_that_is_known_must_hold(genesis: Genesis) -> None:
+    raw, right = encode(genesis), Identity(genesis.network)
+    for wrong in (Identity(digits="1" * 32), Identity(sha256="1" * 64)):
+        with pytest.raises(RemoteProtocolError, match="1111 is wanted"):
+            right.joined(wrong).check(raw, "peer x")
+
+
 @pytest.mark.parametrize("raw", [b"", b"\x80", b"\xff" * 100, b"\x9b" + b"\xff" * 8, b"hello"])
 def test_what_is_no_genesis_is_refused_in_a_sentence(raw: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="no genesis file"):
