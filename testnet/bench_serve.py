@@ -39,7 +39,7 @@ from testnet.hops import hops
 from testnet.processes import read_state, start, stop
 from testnet.up import Running, bring_up
 
-SHORT_TOKENS, LONG_TOKENS = 16, 48  # of answers
+SHORT_TOKENS, LONG_TOKENS = 16, 128  # of answers
 HISTORY = " ".join(f"Fact {at}: the {at}th lighthouse of the coast has {at % 7} steps." for at in range(66))  # 1,300
 QUESTIONS = ("Say hello.", "Name a colour.", "Where is Rome?", "Count to three.", "What is tea?")
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -30,8 +30,8 @@ log = structlog.get_logger()
 MAX_NUMBER = (1 << 32) - 1  # of heights, epochs, places: no chain gets there
 # all but the connected peers, and payloads: they hold prompts
 PUBLIC_OPS = frozenset({
-    "status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings",
-    "prove", "sprint", "serving", "transaction", "model_file", "genesis",
+    "status", "account", "held", "tip", "inference", "block", "light", "verification", "governance", "prices",
+    "earnings", "prove", "sprint", "serving", "transaction", "model_file", "genesis",
 })
 
 
@@ -54,6 +54,7 @@ class Queries:
             "peers": lambda _: PeersAnswer(tuple(map(ConnectedPeer, peers()))),
             # since: only notices of later heights are wanted
             "account": lambda asked: answers.account(_hex(asked, "account"), _number(asked, "since", 0)),
+            "held": lambda asked: answers.held(_hex(asked, "account")),
             "tip": lambda asked: answers.tip(_hex(asked, "account"), _model(asked), _number(asked, "since", 0)),
             "marks": lambda asked: MarksAnswer(marks(_hex(asked, "id"))),
             "inference": lambda asked: answers.inference(_hex(asked, "id")),

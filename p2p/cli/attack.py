@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.cli.arguments import thousandths, whole
 from p2p.cli.output import aligned, show
-from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.lab.attacks.base import Attack

@@ -42,7 +42,11 @@ COMMANDS = (
         f"folkmoot join {PEER}", "folkmoot join NAME --serve SmolLM2-135M-Instruct",
     )),
     Row("use", "ask", "ask", "ask the network; prints the answer and the checked receipt", (
-        f'folkmoot ask "What is the capital of France?" --peer {PEER}',
+        'folkmoot ask "What is the capital of France?"', "cat notes.txt | folkmoot ask 'Summarise this:'",
+        f"folkmoot ask --session trip --peer {PEER} 'And by train?'",
+    )),
+    Row("use", "chat", "chat", "talk with a model; shows who answered, what it cost and the verdict", (
+        "folkmoot chat", "folkmoot chat --session trip --max-tokens 400",
     )),
     Row("use", "account", "account", "show an account; transfer, register a node, deposit, delegate, ...", (
         "folkmoot account show", f"folkmoot account transfer {ID} 250000 --peer {PEER}",
@@ -80,6 +84,20 @@ COMMANDS = (
     Row("operate", "peers", "local", "the peers that the peer in --dir is connected to", ("folkmoot peers",)),
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
+    )),
+    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", ("folkmoot drain",)),
+    Row("operate", "backup", "backup", "write a backup of a peer, which may run, to one file", (
+        "folkmoot backup peer.backup",
+    )),
+    Row("operate", "restore", "backup", "make a peer from a backup; it signs nothing until that is safe", (
+        "folkmoot restore peer.backup ~/restored",
+    )),
+    Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
+    )),
+    Row("operate", "service", "service", "run the peer as a service of systemd", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
     )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",

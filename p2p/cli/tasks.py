@@ -5,6 +5,7 @@ Law: the user sees the typed error itself, never the groups that nurseries wrap 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import trio
 
 from p2p.base.errors import FolkmootError
 from p2p.machine import logs
+from p2p.machine.tracing_otel import exporting
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -30,15 +32,18 @@ class Logging:
 
 
 def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | None = None) -> T:
-    """The task's result. log: None for a command that says nothing else of logs.
+    """The task's result. log: None for a command that says nothing else of logs: FOLKMOOT_LOG_DIR names a folder for
+    its log, else only warnings are shown.
 
     Raises the one error that a user is to see of those that nested groups hold (first_error).
     """
     if log is not None or not structlog.is_configured():
-        chosen = log or Logging()
+        own = os.environ.get("FOLKMOOT_LOG_DIR")
+        chosen = log or (Logging(Path(own), "info") if own else Logging())
         logs.configure(chosen.directory, chosen.level, chosen.style)
     try:
-        return trio.run(task, *args)
+        with exporting("folkmoot"):
+            return trio.run(task, *args)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
 

@@ -18,6 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
 import trio
 
 from p2p.base.body import check_body
@@ -35,7 +36,10 @@ from p2p.client.shown import Shown
 from p2p.client.signing import RequestSigner
 from p2p.client.stream import AnswerStream, follow_into
 from p2p.gossip.host import Network
+from p2p.machine.tracing import spanned
 from p2p.wire.frames import Ask, pack_frame
+
+log = structlog.get_logger()
 
 Events = AsyncGenerator[Event, None]
 
@@ -135,6 +139,14 @@ class Asking:
     async def _answer(self) -> Events:
         """Send the request, and again after each wait. Ends without Done where it must be signed again: its draw grew
         old meanwhile, or its session."""
+        assert self.signed is not None  # _sign came first
+        with spanned("client", self.signed.inference_id) as facts:
+            facts["peer"] = self.to.peer_id
+            async with aclosing(self._attempts()) as events:
+                async for event in events:
+                    yield event
+
+    async def _attempts(self) -> Events:
         is_accepted, waits_before = False, self.waits
         while True:
             try:
@@ -162,6 +174,8 @@ class Asking:
         peer, signed, drawn = self.to.peer_id, self.signed, self._drawn
         assert signed is not None  # _sign came first
         stream, ended = await self.network.open_stream(peer, "infer"), False
+        name = signed.inference_id.hex()
+        log.info("a question is sent", inference=name, peer=peer)
         try:
             await stream.send(pack_frame(Ask(VERSION, signed, self._body, self.question.rows)))
             shown = self.shown or Shown(self.question.body.stop)
@@ -171,9 +185,12 @@ class Asking:
             async for event in follow_into(stream, self.answer, self._signer.query):
                 if isinstance(event, Done):
                     ended = True
+                    log.info("an answer is complete", inference=name, tokens=event.receipt.output_tokens)
                     self._keep_price(event)
                 yield event
         finally:
+            if not ended:
+                log.info("an answer is broken off", inference=name, peer=peer)
             # a reset tells the agent to stop and to charge for no more
             await (stream.close() if ended else stream.reset())
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from p2p.base.body import open_body
@@ -34,6 +35,9 @@ from p2p.base.types import (
 )
 from p2p.machine.deadlines import own_time, strain
 from p2p.machine.marks import Marks
+from p2p.machine.tracing import EACH, about
+from p2p.metrics.peer import ASKED, PEER
+from p2p.metrics.registry import Registry
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
@@ -65,6 +69,8 @@ if TYPE_CHECKING:
     from p2p.peer.outbox import Outbox, Room
 
 OpenStream = Callable[[str, str], Awaitable["Stream"]]  # (peer id, protocol) -> a new stream there
+
+log = structlog.get_logger()
 
 MAX_REASON = 300  # characters of why an executor did not answer
 RECORDS_OF_A_REQUEST = 3  # Start, output and a copy of the finish: what is started here can be confirmed here
@@ -107,13 +113,28 @@ class Agent:
     entrance: Entrance = field(default_factory=Entrance)
     quotas: Quotas = field(default_factory=partial(Quotas, "account", UNLIMITED))
     marks: Marks = field(default_factory=Marks)
+    metrics: Registry = field(default_factory=partial(Registry, PEER))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
         self.marks.mark(ask.signed_request.inference_id, "agent is asked")
-        with self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)):
-            telling = Telling(client)
-            await telling.at_work(partial(self._serve, telling, ask))
+        outcome, telling = "refused", Telling(client)
+        try:
+            with (
+                self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)),
+                about("agent", ask.signed_request.inference_id) as facts,
+            ):
+                outcome = "failed"
+                try:
+                    await telling.at_work(partial(self._serve, telling, ask))
+                    outcome = "answered"
+                except InvalidRequest:
+                    outcome = "refused"
+                    raise
+                finally:
+                    facts["outcome"] = outcome = "left" if telling.is_gone else outcome
+        finally:
+            self.metrics.add(ASKED, outcome)
 
     async def _serve(self, telling: Telling, ask: Ask) -> None:
         signed = ask.signed_request
@@ -147,6 +168,7 @@ class Agent:
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(telling), usage, room)
             self.marks.mark(signed.inference_id, "agent has checked")
+            log.info("a request is begun", account=request.account, model=request.model, **{EACH: True})
             await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
@@ -159,6 +181,7 @@ class Agent:
             if isinstance(outcome, Done):
                 await self._done(session, outcome)
                 return
+            log.info("an executor declined", executor=node, reason=outcome.reason, **{EACH: True})
             if outcome.busy is not None:
                 self.outbox.offer(RecordKind.BUSY, outcome.busy)
             await session.reader.show(outcome)
@@ -299,6 +322,8 @@ class Agent:
         await self._keep(session, done)
         session.room.put(RecordKind.OUTPUT, record)
         session.room.put(RecordKind.FINISH, done.finish)  # a copy, for an executor that dies now
+        executor, tokens = done.finish.record.executor, len(session.tokens)
+        log.info("an answer is confirmed", executor=executor, tokens=tokens, **{EACH: True})
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:
