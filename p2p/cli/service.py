@@ -69,8 +69,9 @@ _COMMON = [
     "SystemCallFilter=@system-service",
 ]
 # /home stays readable: models lie there. GPUs are devices, so PrivateDevices stays off, and engines write code to run.
+# /tmp stays the machine's: the lock of a key and the control socket of a folder with a long name are there.
 _SYSTEM_ONLY = [
-    "ProtectSystem=strict", "ProtectHome=read-only", "PrivateTmp=yes", "ProtectKernelTunables=yes",
+    "ProtectSystem=strict", "ProtectHome=read-only", "ReadWritePaths=/tmp", "ProtectKernelTunables=yes",
     "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectControlGroups=yes", "ProtectClock=yes",
     "ProtectHostname=yes", "ProtectProc=invisible", "CapabilityBoundingSet=", "AmbientCapabilities=",
 ]
