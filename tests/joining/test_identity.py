@@ -174,7 +174,7 @@ async def test_a_large_file_comes_in_parts() -> None:
 @pytest.mark.parametrize("answer", [
     {"size": 2, "offset": 1, "data": "00"}, {"size": 1, "offset": 0, "data": "0000"},
     {"size": 10**12, "offset": 0, "data": "00"}, {"size": 2, "offset": 0, "data": ""}, {"size": 2, "offset": 0},
-    {"size": 0, "offset": 0, "data": "00"}, {"size": 3, "offset": 0, "data": "00"},  # then the same part again
+    {"size": 0, "offset": 0, "data": "00"}, {"size": 3, "offset": 0, "data": "00"},  # byte by byte
 ])
 async def test_parts_that_do_not_fit_end_the_fetch(answer: dict[str, object]) -> None:
     async def ask(body: dict[str, object]) -> dict[str, object]:
