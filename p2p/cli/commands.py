@@ -93,12 +93,6 @@ COMMANDS = (
         "folkmoot restore peer.backup ~/restored",
     )),
     Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
-    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
-        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
-    )),
-    Row("operate", "service", "service", "run the peer as a service of systemd", (
-        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
-    )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
     )),
