@@ -155,7 +155,8 @@ newcomer: .venv/.package
 	@touch $@
 
 docs: .venv-docs/.ready
-	@.venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@! grep -rlE '<(script|img)[^>]+src="https?:|<link[^>]+rel="(stylesheet|preconnect)"[^>]+href="https?:' $(or $(OUT),build/site) --include='*.html' || { echo "docs: these pages load something from elsewhere"; exit 1; }
 	@echo "docs: $(or $(OUT),build/site)/index.html"
 
 clean:

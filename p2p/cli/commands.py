@@ -101,12 +101,6 @@ COMMANDS = (
         "folkmoot key show ~/.folkmoot/account.key", "folkmoot key lock ~/.folkmoot/account.key",
         "folkmoot key unlock ~/.folkmoot/account.key", f"folkmoot key consent {ID}",
     )),
-    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
-        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
-    )),
-    Row("operate", "service", "service", "run the peer as a service of systemd", (
-        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
-    )),
     Row("operate", "top", "top", "a peer live: blocks, requests, engine and GPU, peers, earnings", (
         "folkmoot top", f"folkmoot top --peer {PEER}",
     )),
@@ -121,6 +115,13 @@ COMMANDS = (
     )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
+    )),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model /models/m",
+    )),
+    Row("operate", "service", "service", "keep a peer running by systemd: write its unit, remove it, show it", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall --now",
+        "folkmoot service install --system --user folkmoot --dir /var/lib/folkmoot",
     )),
     Row("inspect", "block", "local", "a block and its records", ("folkmoot block 1200",)),
     Row("inspect", "inference", "local", "everything on chain about one inference", (f"folkmoot inference {ID}",)),

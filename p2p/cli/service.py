@@ -38,7 +38,6 @@ def register(commands: Any) -> None:
         action.add_argument("--system", action="store_true", help="a unit of the system, not of this user")
         action.add_argument("--user", metavar="NAME", help="who runs it, for --system (default: the folder's owner)")
         action.add_argument("--name", default=NAME, help="of the unit (default: %(default)s)")
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         if name != "show":
             action.add_argument("--now", action="store_true", help="tell systemd too: start it, or stop it first")
         action.set_defaults(run={"install": _install, "uninstall": _uninstall, "show": _show}[name])
@@ -70,8 +69,9 @@ _COMMON = [
     "SystemCallFilter=@system-service",
 ]
 # /home stays readable: models lie there. GPUs are devices, so PrivateDevices stays off, and engines write code to run.
+# /tmp stays the machine's: the lock of a key and the control socket of a folder with a long name are there.
 _SYSTEM_ONLY = [
-    "ProtectSystem=strict", "ProtectHome=read-only", "PrivateTmp=yes", "ProtectKernelTunables=yes",
+    "ProtectSystem=strict", "ProtectHome=read-only", "ReadWritePaths=/tmp", "ProtectKernelTunables=yes",
     "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectControlGroups=yes", "ProtectClock=yes",
     "ProtectHostname=yes", "ProtectProc=invisible", "CapabilityBoundingSet=", "AmbientCapabilities=",
 ]
