@@ -23,6 +23,7 @@ from p2p.cli import (
     calibrate,
     doctor,
     earnings,
+    explorer,
     gateway,
     governance,
     lab_peer,
@@ -42,8 +43,8 @@ INTERRUPTED = 130  # exit status on Ctrl-C
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
 _COMMANDS = (
-    local, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove, attack, calibrate,
-    testnet, account, governance, model, simulate, ml,
+    local, doctor, serve, lab_peer, ask, gateway, explorer, earnings, verify_inference, verify_header, prove, attack,
+    calibrate, testnet, account, governance, model, simulate, ml,
 )
 
 
