@@ -110,7 +110,9 @@ def _up(options: argparse.Namespace) -> int:
     from testnet.up import bring_up
 
     peers, cheats = _cheats(options)
-    network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
+    network = bring_up(
+        options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint, stays=True
+    )
     print(f"bootstrap {network.bootstrap}")
     return 0
 
