@@ -121,7 +121,9 @@ def _up(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.up import bring_up
 
     peers, cheats = _cheats(options)
-    network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
+    network = bring_up(
+        options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint, stays=True
+    )
     print(f"bootstrap {network.bootstrap}")
     print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
     folders = [str(folder) for folder in network.folders]

@@ -39,6 +39,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
+from p2p.verification.marks import rows_of
 from p2p.verification.sampling import Sampling
 from p2p.wire.frames import Payload
 
@@ -189,7 +190,9 @@ class Validator:
         async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as node:
             ready = self.engine_at(node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
-            rows = await ready.checks.score(asked.prompt, artifact.tokens, statistics.ROW_TOP)
+            rows = await rows_of(
+                ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
+            )
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from p2p.peer.config import DEFAULT_MODEL
+from testnet.processes import alive, launch, read_state, stop
 from tests.net_lab import Net, until
 
 openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
@@ -29,20 +29,18 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 @pytest.fixture(scope="module")
 def url(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("log") / "gateway.log"
-    with log.open("wb") as out:
-        argv = [sys.executable, "-m", "p2p", "gateway", "--json", "--dir", str(net.directory / "client"), "--listen",
-                "127.0.0.1:0", *(word for at in range(4) for word in ("--peer", net.address(at)))]
-        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
+    argv = [sys.executable, "-m", "p2p", "gateway", "--json", "--dir", str(net.directory / "client"), "--listen",
+            "127.0.0.1:0", *(word for at in range(4) for word in ("--peer", net.address(at)))]
+    launch("gateway", argv, log, net.directory)
     try:
         def said() -> str:
-            assert process.poll() is None, log.read_text()
+            assert alive(read_state(net.directory)["processes"]["gateway"]), log.read_text()
             lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             return next((str(line["url"]) for line in lines if line.get("event") == "listening"), "")
 
         yield str(until(said, 60))
     finally:
-        process.terminate()
-        process.wait(30)
+        stop(net.directory, ["gateway"])
 
 
 def test_a_chat_is_answered_and_settled(net: Net, url: str) -> None:
