@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.errors import ConfigError
 from p2p.cli.arguments import whole
 from p2p.cli.output import show
+from p2p.cli.terminal.progress import Progress
 
 LEAST_PROMPTS = 8
 
@@ -58,16 +59,28 @@ def run(options: argparse.Namespace) -> int:
     from p2p.lab.measure.store import Measured
     from p2p.verification import prompts as shipped
 
-    started = time.monotonic()
+    started, done = time.monotonic(), 0
+    progress = Progress("calibrating", unit="answers made or scored", quiet=options.json)
 
     def say(text: str) -> None:
+        progress.clear()
         if not options.json:
             print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.at(done)
 
     stacks = {"both": (VLLM, TORCH), "vllm": (VLLM,), "torch": (TORCH,)}[options.stack]
     prompts = shipped.load()[: options.prompts or None]
     measured = Measured(options.work)
-    run_async(Collector(measured, options.model, prompts, say, calibration(stacks), stacks, extras=False).all)
+    collector = Collector(
+        measured, options.model, prompts, say, calibration(stacks), stacks, extras=False, count=count,
+    )
+    progress.total = collector.work()
+    with progress:
+        run_async(collector.all)
     say("fitting")
     evaluation = prepare(measured, prompts, seed=1)
     weights = weights_hash(options.model).hex()

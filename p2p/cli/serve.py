@@ -126,7 +126,9 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     def report(state: str, text: str) -> None:
         print(json.dumps({"state": state, "text": text}) if options.json else f"{state:8} {text}", flush=True)
 
-    load = []
+    from p2p.cli.serve_progress import sync_task
+
+    load = [sync_task(lambda text: report("synced", text), quiet=options.json)]
     if options.http is not None:
         from p2p.cli.serve_http import http_task
 

@@ -180,6 +180,50 @@ class JoinStep(Struct):
     seconds: float
 
 
+class Drained(Struct):
+    ended: bool
+    seconds: float
+    left_at_first: dict[str, int]
+
+
+class BackedUp(Struct):
+    file: str
+    node: str
+    schema: int
+    keys: str  # yes or no
+    bytes: int
+
+
+class Restored(Struct):
+    dir: str
+    node: str
+    schema: int
+    next: str
+
+
+class Migrated(Struct, rename={"begins": "from"}):
+    begins: int
+    to: int
+    dry_run: bool
+    steps: list[str]
+
+
+class ConfigChecked(Struct):
+    ok: bool
+    file: str
+    network: str
+
+
+class UnitShown(Struct):
+    file: str
+    unit: str
+
+
+class UnitChanged(Struct):
+    file: str
+    commands: list[Any]  # that were run, or are to be run
+
+
 class AttackRow(Struct):
     name: str
     does: str
@@ -325,6 +369,9 @@ ONE: dict[str, Any] = {  # words of a command -> its type
     "model describe": ModelDescribed, "model add": OnChain,
     **{f"ml {action}": MlNodes for action in ("list", "add", "drain", "remove")},
     "verify-header": Headers, "prove": ProofShown, "verify": Checked, "doctor": DoctorShown, "ping": Pinged,
+    "drain": Drained, "backup": BackedUp, "restore": Restored, "store migrate": Migrated,
+    "config check": ConfigChecked, "config show": dict[str, Any],
+    "service show": UnitShown, "service install": UnitChanged, "service uninstall": UnitChanged,
     "attack": list[AttackRow] | dict[str, Any], "calibrate": Calibrated, "simulate": Simulated,
     "testnet up": Up, "testnet demo": Demo, "testnet down": Stopped, "testnet run": RunShown,
     "testnet report": RunShown, "testnet write": Written, "testnet generate": Manifest, "testnet ls": Manifests,

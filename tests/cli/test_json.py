@@ -24,6 +24,8 @@ from p2p.cli.help_command import schema
 from p2p.cli.main import main
 from p2p.cli.shapes import FOLDER, LINES, file_text, schemas
 from p2p.peer.control import call
+from testnet.processes import read_state
+from tests.cli.terminal import Terminal
 from tests.cli.test_commands import LEAVES
 from tests.net_lab import Net, until
 
@@ -205,6 +207,46 @@ def first_line(words: str, options: list[str]) -> Any:
         started.communicate(timeout=60)
 
 
+@contextlib.contextmanager
+def stopped_engine(net: Net) -> Iterator[None]:
+    """No token comes meanwhile."""
+    pid = read_state(net.directory)["processes"]["ml"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.network
+def test_a_chat_on_a_terminal(net: Net) -> None:
+    """Ctrl-C stops an answer and not the program; turn 2 is of the same session; Ctrl-D leaves."""
+    home = net.directory / "client"
+    talk = Terminal(["chat", "--dir", str(home), "--max-tokens", "1500", "--session", "tty"])
+    try:
+        talk.until(b"Ctrl-D leaves")
+        with stopped_engine(net):
+            talk.type(b"a long story\n")
+            talk.until(b"at most")  # it is asked
+            talk.type(b"\x03")
+            talk.until(b"stopped before anything was answered")
+        talk.type(b"/hel\t\n")
+        talk.until(b"/prove")
+        talk.type(b"and then?\n")
+        talk.until(b"answered by")
+        talk.until(b"> ")
+        talk.type(b"\x03")
+        talk.until(b"Ctrl-D leaves")
+        talk.type(b"\x04")
+        assert talk.end() == 0
+    finally:
+        talk.close()
+    kept = json.loads((home / "sessions" / "tty.json").read_text())
+    assert [one["content"] for one in kept["messages"] if one["role"] == "user"] == ["and then?"]
+    assert (home / "chat-history").read_text().splitlines()[-1] == "and then?"
+    assert (home / "chat-history").stat().st_mode & 0o777 == 0o600
+
+
 # -- without a network -------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +254,9 @@ def test_commands_that_need_no_network(say: Say, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     say("init", str(tmp_path / "peer"), network="n")
     assert say("ml list", dir=str(tmp_path / "peer"))["ml_nodes"] == []
+    assert say("config check", dir=str(tmp_path / "peer"))["ok"]
+    assert say("config show", dir=str(tmp_path / "peer"))["network"] == "n"
+    assert "ExecStart" in say("service show", dir=str(tmp_path / "peer"))["unit"]
     say("help", "money")
     say("completion", "bash")
     say("attack", "--list")

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +21,7 @@ from p2p.cli.terminal.styled import Look, plain, render
 from p2p.cli.terminal.width import width_of
 from p2p.cli.top_view import TABS, Snapshot, plain_view, rate, view
 from p2p.peer.control import serve_control, socket_path
+from tests.cli.terminal import Terminal
 
 NODE = "ab" * 32
 EARNINGS = {
@@ -134,60 +128,6 @@ def peer(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     token[0].run_sync_soon(stop[0].cancel)
     thread.join(60)
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, argv: list[str], columns: int = 100, lines: int = 30) -> None:
-        self.master, self._slave = pty.openpty()
-        self.resize(columns, lines)
-        self.before = termios.tcgetattr(self._slave)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "p2p", *argv], stdin=self._slave, stdout=self._slave, stderr=self._slave,
-            start_new_session=True, env={**os.environ, "TERM": "xterm"},
-        )
-        self.seen = b""
-
-    def resize(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-
-    def until(self, what: bytes) -> None:
-        """Read until `what` is among what came since the last call."""
-        seen = b""
-        deadline = time.monotonic() + 120
-        while what not in seen:
-            assert time.monotonic() < deadline, (what, seen[-3000:])
-            if select.select([self.master], [], [], 0.2)[0]:
-                seen += os.read(self.master, 65536)
-            elif self.process.poll() is not None:
-                raise AssertionError((self.process.returncode, seen[-3000:]))
-        self.seen += seen
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.master, keys)
-
-    def end(self) -> int:
-        """The exit status; all output is in `seen`."""
-        deadline = time.monotonic() + 120
-        while self.process.poll() is None or select.select([self.master], [], [], 0)[0]:
-            assert time.monotonic() < deadline, self.seen[-2000:]
-            if select.select([self.master], [], [], 0.2)[0]:
-                self.seen += os.read(self.master, 65536)
-        return self.process.wait(60)
-
-    def is_as_before(self) -> bool:
-        """Modes as they were, the old screen, the cursor seen."""
-        on, off = self.seen.rfind(b"\x1b[?1049h"), self.seen.rfind(b"\x1b[?1049l")
-        is_shown = self.seen.rfind(b"\x1b[?25h") > self.seen.rfind(b"\x1b[?25l")
-        return termios.tcgetattr(self._slave) == self.before and 0 <= on < off and is_shown
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(60)
-        os.close(self.master)
-        os.close(self._slave)
 
 
 def test_keys_and_a_new_size_move_the_view_and_q_gives_the_terminal_back(peer: Path) -> None:
