@@ -23,6 +23,7 @@ from p2p.cli.output import show
 NAME = "folkmoot"
 SYSTEM = Path("/etc/systemd/system")
 _SYSTEMCTL_S = 60.0
+DRAIN_S = 60  # for answers that run when the service is stopped
 
 
 def register(commands: Any) -> None:
@@ -53,9 +54,9 @@ def unit(directory: Path, program: str, user: str | None) -> str:
         "[Unit]", "Description=Folkmoot peer",
         *(["Wants=network-online.target", "After=network-online.target"] if user is not None else []),
         "", "[Service]", "Type=exec", *([f"User={user}"] if user is not None else []),
-        f"ExecStart={program} serve --dir {_quoted(directory)}",
-        "# SIGTERM ends the peer cleanly; a model server needs a moment more",
-        "KillSignal=SIGTERM", "TimeoutStopSec=90", "Restart=on-failure", "RestartSec=5",
+        f"ExecStart={program} serve --dir {_quoted(directory)} --drain-limit {DRAIN_S}",
+        "# on SIGTERM the peer finishes its answers first; a model server needs a moment more",
+        "KillSignal=SIGTERM", f"TimeoutStopSec={DRAIN_S + 30}", "Restart=on-failure", "RestartSec=5",
         "# wrong settings (2) and a store that must not be written (6) are not cured by another start",
         "RestartPreventExitStatus=2 6", "LimitNOFILE=65536", "UMask=0077", f"ReadWritePaths={_quoted(directory)}",
         *hardening, "", "[Install]", f"WantedBy={'multi-user.target' if user is not None else 'default.target'}", "",
