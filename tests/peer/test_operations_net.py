@@ -157,8 +157,8 @@ def test_a_host_is_upgraded_under_load_without_a_lost_answer(net: Net) -> None:
     states = [net.final(name)["status"] for name in answers]
     after = conduct(net, node)
     print(
-        f"\n  {len(answers)} answers while it was upgraded, none lost; when the drain began {begun['answers']} ran there;"
-        f" it took {end['seconds']} s, unfinished {end['unfinished']}; the old process signed up to height"
+        f"\n  {len(answers)} answers while it was upgraded, none lost; when the drain began {begun['answers']} ran"
+        f" there; it took {end['seconds']} s, unfinished {end['unfinished']}; the old process signed up to height"
         f" {again['before']}, the new one from {again['height']} on;"
         f" duties {before['duties']} to {after['duties']}, missed {before['missed']} to {after['missed']}"
     )
