@@ -37,7 +37,7 @@ class Measuring:
     def __init__(self, node: Node, registry: Registry) -> None:
         self._node, self._registry = node, registry
         self._last_ms = node.chain.last_time_ms()
-        self._signed: int | None = _signed(node)  # the last height that was signed before this start; None: not known any more
+        self._signed: int | None = _signed(node)  # last before this start; None: it signed since
         network = node.chain.genesis.network
         self._topics = {topic_name(network, short): short for short in TOPICS}
         registry.before.append(self.look)
