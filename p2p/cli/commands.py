@@ -66,6 +66,7 @@ COMMANDS = (
     )),
     Row("host", "serve", "serve", "run a peer", (
         "folkmoot serve --dir ~/.folkmoot", "folkmoot serve --dir ~/.folkmoot --model ~/models/SmolLM2-135M-Instruct",
+        "folkmoot serve --dir ~/.folkmoot --metrics 9470", "folkmoot serve --dir ~/.folkmoot --replace",
     )),
     Row("host", "model", "model", "describe a model's folder, or propose that the network serves it", (
         "folkmoot model describe ~/models/SmolLM2-135M-Instruct",
