@@ -18,7 +18,7 @@ export async function epochs ({ get, query }) {
       before ? null : sprint(page.sprint),
       panel(before ? 'Older epochs' : 'Newest epochs', table('Epochs', [
         { head: 'Epoch', num: true, cell: row => whole(row.epoch) },
-        { head: 'Blocks', cell: row => [blockLink(row.first_height), ' – ', row.last_height <= page.height ? blockLink(row.last_height) : whole(row.last_height)] },
+        { head: 'Blocks', cell: row => h('span', { class: 'links' }, blockLink(row.first_height), ' – ', row.last_height <= page.height ? blockLink(row.last_height) : whole(row.last_height)) },
         { head: 'Settled', cell: row => row.sums.settled_at ? blockLink(row.sums.settled_at) : badge(row.epoch === page.epoch ? 'running' : 'open', 'open') },
         { head: 'Inferences', num: true, cell: row => whole(row.sums.count) },
         { head: 'Work', num: true, title: 'tokens, weighted', cell: row => whole(row.sums.work) },
