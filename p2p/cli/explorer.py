@@ -19,7 +19,7 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 
 
 def register(commands: Any) -> None:
-    explorer = commands.add_parser("explorer", help="show a network in the browser: blocks, inferences, hosts, prices")
+    explorer = commands.add_parser("explorer")
     explorer.add_argument(
         "--dir", type=Path, default=default_dir(),
         help="the folder with genesis.cbor, where known peers are kept (default: %(default)s)",

@@ -1,7 +1,7 @@
 """serve --http: a peer answers HTTP too, with its owner's account.
 
-Law: it is the gateway of `folkmoot gateway` with its pages, over a connection to this very peer; a fault
-in it never ends the peer.
+Law: it is the gateway of `folkmoot gateway` with its pages, over a connection to this very peer; a fault in it never
+ends the peer.
 """
 
 from __future__ import annotations
@@ -56,5 +56,7 @@ async def _serve(node: Node, host: str, port: int, keys: Keys, say: Callable[[st
         source = LinksSource(client.links, network.peer_id)
         async with open_explorer(source, timing=backend.times.rows, chat=True) as pages, trio.open_nursery() as nursery:
             nursery.start_soon(backend.keep_fresh)
-            await serve(backend, listeners, keys, trio.Event(), beside=lambda app: Beside(pages, app))
+            await serve(
+                backend, listeners, keys, trio.Event(), registry=node.metrics, beside=lambda app: Beside(pages, app),
+            )
             nursery.cancel_scope.cancel()

@@ -53,7 +53,7 @@ def client_settings(
 
 def addresses(folder: Path, peers: Sequence[str] | None) -> tuple[str, ...]:
     """Peers to begin with: `peers`, or the folder's bootstrap. Raises ConfigError where nobody is named or known."""
-    found = tuple(peers) if peers is not None else _bootstrap(folder)
+    found = tuple(peers) if peers is not None else configured_peers(folder)
     if not found and not (folder / BOOK).exists():
         raise ConfigError(
             f"no peer is named: give peers=[MULTIADDR, ...], or bootstrap in {folder / 'config.toml'}", field="peers",
@@ -63,7 +63,8 @@ def addresses(folder: Path, peers: Sequence[str] | None) -> tuple[str, ...]:
     return found
 
 
-def _bootstrap(folder: Path) -> tuple[str, ...]:
+def configured_peers(folder: Path) -> tuple[str, ...]:
+    """The bootstrap of config.toml. Raises ConfigError where it is no list of multiaddrs."""
     file = folder / "config.toml"
     if not file.exists():
         return ()

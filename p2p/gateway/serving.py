@@ -13,6 +13,7 @@ from p2p.gateway.core.backend import Backend
 from p2p.gateway.http.asgi import App
 from p2p.gateway.http.server import HttpServer
 from p2p.gateway.keys import Keys
+from p2p.metrics.registry import Registry
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -54,12 +55,12 @@ async def serve_app(app: App, listeners: Sequence[trio.SocketListener], stop: tr
 
 async def serve(
     backend: Backend, listeners: Sequence[trio.SocketListener], keys: Keys, stop: trio.Event,
-    origins: Collection[str] = (), beside: Callable[[App], App] = lambda app: app,
+    origins: Collection[str] = (), registry: Registry | None = None, beside: Callable[[App], App] = lambda app: app,
 ) -> None:
-    """Answer until `stop`, then finish what runs. beside: puts other paths next to the gateway's, for
-    p2p/explorer."""
+    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of. beside: puts other
+    paths next to the gateway's, for p2p/explorer."""
     counted: list[HttpServer] = []
-    app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted))
+    app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted), registry)
     server = HttpServer(beside(app))
     counted.append(server)
     await server.serve(listeners, stop)
