@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
 export PROMPT
 
 setup: .venv/.package
@@ -35,6 +35,10 @@ engine: .venv/.engine
 	@scripts/network-tools.sh
 	@touch $@
 
+.venv/.browser: .venv/.package scripts/browser-tools.sh
+	@scripts/browser-tools.sh
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -49,7 +53,7 @@ check: .venv/.engine
 monitoring: .venv/.monitoring
 	@$(V)/python -m pytest -q -s tests/docs/test_monitoring.py tests/peer/test_operations_net.py -k "alert or prometheus"
 
-test: check .venv/.node .venv/.network .venv/.monitoring
+test: check .venv/.node .venv/.network .venv/.monitoring .venv/.browser
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
@@ -123,6 +127,16 @@ failover: .venv/.package
 
 clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
+
+pages: .venv/.package .venv/.node .venv/.browser
+	@$(V)/python -m pytest tests/explorer tests/gateway/test_live.py -k "explorer or page or draw or proof"
+	@$(V)/python -m tests.tools.pages_live
+
+pages-shots: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")
+
+pages-weight: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_weight $(if $(VISITS),--visits $(VISITS))
 
 economy: .venv/.package
 	@$(V)/python -m p2p simulate economy $(if $(FULL),--full --out docs/economy,--out docs/economy/quick)

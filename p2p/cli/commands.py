@@ -60,6 +60,9 @@ COMMANDS = (
     Row("use", "gateway", "gateway", "serve the OpenAI and Anthropic APIs on this machine", (
         "folkmoot gateway", "folkmoot gateway --listen 0.0.0.0:8000 --api-key-file keys.txt",
     )),
+    Row("use", "explorer", "explorer", "show a network in the browser: blocks, inferences, hosts, prices", (
+        "folkmoot explorer", f"folkmoot explorer --listen 0.0.0.0:8080 --peer {PEER}",
+    )),
     Row("use", "verify", "verify_inference", "check one inference with your own copy of the model", (
         "folkmoot verify answer.proof --model ~/models/SmolLM2-135M-Instruct",
         f"folkmoot verify {ID} --model ~/models/SmolLM2-135M-Instruct",

@@ -1,7 +1,7 @@
 """serve --http: a peer answers HTTP too, with its owner's account.
 
-Law: it is the gateway of `folkmoot gateway` with its pages, over a connection to this very peer; a fault
-in it never ends the peer.
+Law: it is the gateway of `folkmoot gateway` with its pages, over a connection to this very peer; a fault in it never
+ends the peer.
 """
 
 from __future__ import annotations

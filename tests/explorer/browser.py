@@ -12,9 +12,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from base64 import b64decode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import trio
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_S = 60.0
+_LISTENING = "DevTools listening on "
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
@@ -137,8 +139,6 @@ class Page:
             return
         for part, (status, body) in self.answers.items():
             if part in url:
-                from base64 import b64encode
-
                 await self.call(
                     "Fetch.fulfillRequest", requestId=ident, responseCode=status, body=b64encode(body).decode(),
                     responseHeaders=[{"name": "content-type", "value": "application/json"}],
@@ -209,10 +209,9 @@ class Browser:
                 await self.call("Target.disposeBrowserContext", browserContextId=context)
 
 
-@asynccontextmanager
-async def open_browser() -> AsyncIterator[Browser]:
-    """Skips the test where there is no Chromium."""
-    trio_websocket = pytest.importorskip("trio_websocket", reason="trio-websocket is not installed")
+@contextmanager
+def running() -> Iterator[str]:
+    """A Chromium of its own; the address of its protocol. Skips the test where there is none."""
     program = chromium()
     with tempfile.TemporaryDirectory(prefix="folkmoot-chromium-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "log"
@@ -222,23 +221,37 @@ async def open_browser() -> AsyncIterator[Browser]:
                 start_new_session=True,
             )
         try:
-            url = await _devtools(process, log)
-            async with trio_websocket.open_websocket_url(url, max_message_size=64 << 20) as socket:
-                async with trio.open_nursery() as nursery:
-                    browser = Browser(socket, nursery)
-                    nursery.start_soon(browser.listen)
-                    yield browser
-                    nursery.cancel_scope.cancel()
+            yield _devtools(process, log)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
-async def _devtools(process: subprocess.Popen[bytes], log: Path) -> str:
-    with trio.move_on_after(PATIENCE_S):
-        while process.poll() is None:
-            for line in log.read_text(errors="replace").splitlines():
-                if line.startswith("DevTools listening on "):
-                    return line.removeprefix("DevTools listening on ").strip()
-            await trio.sleep(0.05)
+def _devtools(process: subprocess.Popen[bytes], log: Path) -> str:
+    until = time.monotonic() + PATIENCE_S
+    while process.poll() is None and time.monotonic() < until:
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith(_LISTENING):
+                return line.removeprefix(_LISTENING).strip()
+        time.sleep(0.05)
     raise AssertionError(f"Chromium did not start: {log.read_text(errors='replace')[-1500:]}")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Browser]:
+    """To a running one."""
+    trio_websocket = pytest.importorskip("trio_websocket", reason="trio-websocket is not installed")
+    async with trio_websocket.open_websocket_url(url, max_message_size=64 << 20) as socket:
+        async with trio.open_nursery() as nursery:
+            browser = Browser(socket, nursery)
+            nursery.start_soon(browser.listen)
+            yield browser
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """One that ends with the block."""
+    with running() as url:
+        async with connected(url) as browser:
+            yield browser

@@ -1,8 +1,13 @@
 // Charts as SVG. Law: each has a sentence that says what it shows, and colours that differ in lightness too.
 import { h } from './dom.js'
 
+/** As wide as a panel has room for now, so that words keep their size. */
+function room () {
+  return Math.min(Math.max((document.getElementById('content')?.clientWidth ?? 640) - 74, 240), 1160)
+}
+
 /** A step line over time. points: [{x, y}], ascending. */
-export function steps (points, { label, width = 640, height = 140, format = String }) {
+export function steps (points, { label, width = room(), height = 140, format = String }) {
   if (points.length === 0) return null
   const pad = { left: 56, right: 8, top: 10, bottom: 20 }
   const [low, high] = [points[0].x, Math.max(points.at(-1).x, points[0].x + 1)]
@@ -25,7 +30,7 @@ export function steps (points, { label, width = 640, height = 140, format = Stri
 }
 
 /** Upright bars. bars: [{value, title, tone, href}]. */
-export function bars (items, { label, width = 640, height = 110, unit = '', least = 1, axis = true }) {
+export function bars (items, { label, width = room(), height = 110, unit = '', least = 1, axis = true }) {
   const pad = { left: axis ? 36 : 0, right: 2, top: 8, bottom: 4 }
   const top = Math.max(...items.map(item => item.value), least)
   const step = (width - pad.left - pad.right) / Math.max(items.length, 12)

@@ -30,7 +30,7 @@ export async function home ({ get }) {
           ? bars([...rows].reverse().map(row => ({
             value: row.records, tone: row.commit_round ? 'warn' : row.records ? '' : 'quiet',
             title: `Block ${whole(row.height)}: ${plural(row.records, 'record')}, round ${row.commit_round}`
-          })), { label: `Records in each of the last ${rows.length} blocks, oldest first`, height: 80, width: 1160, axis: true, least: 4 })
+          })), { label: `Records in each of the last ${rows.length} blocks, oldest first`, height: 80, least: 4 })
           : nothing('No block has been read yet.')),
       h('div', { class: 'two' },
         panel('Newest blocks', table('Newest blocks', [

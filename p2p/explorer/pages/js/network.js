@@ -18,7 +18,7 @@ export async function epochs ({ get, query }) {
       before ? null : sprint(page.sprint),
       panel(before ? 'Older epochs' : 'Newest epochs', table('Epochs', [
         { head: 'Epoch', num: true, cell: row => whole(row.epoch) },
-        { head: 'Blocks', cell: row => [blockLink(row.first_height), ' – ', row.last_height <= page.height ? blockLink(row.last_height) : whole(row.last_height)] },
+        { head: 'Blocks', cell: row => h('span', { class: 'links' }, blockLink(row.first_height), ' – ', row.last_height <= page.height ? blockLink(row.last_height) : whole(row.last_height)) },
         { head: 'Settled', cell: row => row.sums.settled_at ? blockLink(row.sums.settled_at) : badge(row.epoch === page.epoch ? 'running' : 'open', 'open') },
         { head: 'Inferences', num: true, cell: row => whole(row.sums.count) },
         { head: 'Work', num: true, title: 'tokens, weighted', cell: row => whole(row.sums.work) },
@@ -76,10 +76,10 @@ export async function prices ({ get }) {
             ? [
                 h('h3', {}, 'Price of a token, in micro-credits'),
                 steps(points.map(p => ({ x: p.height, y: p.price_micro, name: `block ${whole(p.height)}` })),
-                  { label: `Price of ${row.model} from ${points[0].price_micro} to ${points.at(-1).price_micro} micro-credits`, width: 1100 }),
+                  { label: `Price of ${row.model} from ${points[0].price_micro} to ${points.at(-1).price_micro} micro-credits` }),
                 h('h3', {}, 'Share of the capacity that was used'),
                 steps(points.map(p => ({ x: p.height, y: Math.max(p.utilisation_milli, 0) / 10, name: `block ${whole(p.height)}` })),
-                  { label: `Use of ${row.model}`, width: 1100, format: value => `${value.toFixed(1)} %` })]
+                  { label: `Use of ${row.model}`, format: value => `${value.toFixed(1)} %` })]
             : nothing('It has not moved since this page began to look.'))
       })
   }
@@ -99,7 +99,7 @@ export async function consensus ({ get }) {
         tile(`Decided in round ${round}`, percent(count, total), plural(count, 'block')))),
       panel('Time between blocks', steps.length
         ? bars(steps.map(({ row, ms }) => ({ value: ms / 1000, tone: row.commit_round ? 'warn' : '', title: `Block ${whole(row.height)}: ${ms} ms, round ${row.commit_round}` })),
-          { label: `Seconds between the last ${steps.length} blocks, oldest first`, width: 1160, height: 90, unit: ' s', least: 0.2 })
+          { label: `Seconds between the last ${steps.length} blocks, oldest first`, height: 90, unit: ' s', least: 0.2 })
         : nothing('No two blocks have been read yet.'),
       h('ul', { class: 'legend' }, h('li', {}, h('i'), 'round 0'), h('li', {}, h('i', { class: 'warn' }), 'a later round'))),
       panel('Where peers stand', table('Peers', [

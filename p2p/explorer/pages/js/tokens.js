@@ -69,7 +69,7 @@ function chart (proof, id, it) {
     h('h3', {}, 'Margin of each token: how far the likeliest candidate was ahead of the next, in nats'),
     rows.length
       ? bars(rows.map((row, at) => ({ value: Math.min(gap(row), 10), tone: row.rank === 0 ? '' : row.rank > 0 ? 'warn' : 'bad', title: name(row, at) })),
-        { label: `Margins of ${rows.length} tokens; ${others} were not the likeliest`, width: 1100, height: 120, least: 1 })
+        { label: `Margins of ${rows.length} tokens; ${others} were not the likeliest`, height: 120, least: 1 })
       : nothing('The answer has no tokens.'),
     h('ul', { class: 'legend' }, h('li', {}, h('i'), 'the likeliest was chosen'), h('li', {}, h('i', { class: 'warn' }), 'another of the likeliest 8'),
       others > 0 && h('li', {}, h('i', { class: 'bad' }), 'none of these')),
