@@ -127,9 +127,6 @@ COMMANDS = (
         "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall --now",
         "folkmoot service install --system --user folkmoot --dir /var/lib/folkmoot",
     )),
-    Row("inspect", "explorer", "explorer", "show a network in the browser: blocks, inferences, hosts, prices", (
-        "folkmoot explorer", f"folkmoot explorer --peer {PEER}",
-    )),
     Row("inspect", "block", "local", "a block and its records", ("folkmoot block 1200",)),
     Row("inspect", "inference", "local", "everything on chain about one inference", (f"folkmoot inference {ID}",)),
     Row("inspect", "verification", "local", "how well the network checks, and each participant's conduct", (
