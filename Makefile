@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start
 export PROMPT
 
 setup: .venv/.package
@@ -106,6 +106,9 @@ scale: .venv/.package
 	@echo "[setup] py-spy, which samples a process (3 MB)"
 	@$(V)/python -m pip install --quiet --disable-pip-version-check py-spy
 	@touch $@
+
+bench-start: .venv/.package
+	@$(V)/python -m tests.tools.bench_start $(if $(RUNS),--runs $(RUNS))
 
 flame: .venv/.flame
 	@$(V)/python -m tests.tools.flame $(if $(OUT),--out $(OUT))

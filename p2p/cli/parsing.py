@@ -140,6 +140,7 @@ def overview() -> str:
         lines += [f"  {row.name:{width}}{row.line}" for row in COMMANDS if row.group == group]
     lines += [
         "", "folkmoot COMMAND --help   options and examples of one command",
+        "folkmoot help TOPIC       begin, money, peers, host, proofs, environment, json, exit-codes",
         "every command takes --json; its errors are then JSON too",
     ]
     return "\n".join(lines)

@@ -1,30 +1,16 @@
-"""What each command prints with --json, as types, and the JSON Schemas made of them.
+"""What commands print with --json, where that is no peer's answer, as types.
 
-Law: one shape a command. The files in `schemas/` are made from here (`python -m p2p.cli.shapes`), a test compares them,
-and another holds real answers against them.
+Law: data only; one shape a command. schema_files.py makes JSON Schemas of them.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from p2p.client import events
 from p2p.wire.answers.accounts import AccountAnswer, HeldAnswer, Taken
-from p2p.wire.answers.blocks import BlockAnswer
-from p2p.wire.answers.inferences import InferenceAnswer
-from p2p.wire.answers.network import EarningsAnswer, GovernanceAnswer, SprintAnswer, VerificationAnswer
-from p2p.wire.answers.status import OwnerStatus, PeersAnswer
-
-FOLDER = Path(__file__).parent / "schemas"
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-# -- shapes that are no peer's answer ---------------------------------------------------------------------------------
+from p2p.wire.answers.network import EarningsAnswer
 
 
 class Error(Struct, omit_defaults=True):
@@ -354,100 +340,3 @@ class TopShown(Struct):
     earnings: dict[str, Any] | None
     missing: dict[str, str]  # what could not be asked, with the reason
     requests_a_s: float | None
-
-
-_TALK = ("stopped", "verdict", "help", "models", "cost", "proof", "saved", "new", "error")  # events of `chat`
-
-ONE: dict[str, Any] = {  # words of a command -> its type
-    "errors": Errors, "init": Made, "status": OwnerStatus, "peers": PeersAnswer, "verification": VerificationAnswer,
-    "sprint": SprintAnswer, "block": BlockAnswer, "inference": InferenceAnswer, "earnings": EarningsShown,
-    "account show": AccountShown,
-    **{f"account {action}": OnChain for action in (
-        "transfer", "register", "unregister", "rotate", "deposit", "withdraw", "delegate", "revoke", "appeal", "cap",
-    )},
-    "governance propose": OnChain, "governance vote": OnChain, "governance list": GovernanceAnswer,
-    "model describe": ModelDescribed, "model add": OnChain,
-    **{f"ml {action}": MlNodes for action in ("list", "add", "drain", "remove")},
-    "verify-header": Headers, "prove": ProofShown, "verify": Checked, "doctor": DoctorShown, "ping": Pinged,
-    "drain": Drained, "backup": BackedUp, "restore": Restored, "store migrate": Migrated,
-    "config check": ConfigChecked, "config show": dict[str, Any],
-    "service show": UnitShown, "service install": UnitChanged, "service uninstall": UnitChanged,
-    "attack": list[AttackRow] | dict[str, Any], "calibrate": Calibrated, "simulate": Simulated,
-    "testnet up": Up, "testnet demo": Demo, "testnet down": Stopped, "testnet run": RunShown,
-    "testnet report": RunShown, "testnet write": Written, "testnet generate": Manifest, "testnet ls": Manifests,
-    "testnet logs": LogLines, "testnet exec": Executed, "help": HelpShown, "completion": CompletionShown,
-    "debug bundle": BundleShown,
-}
-LINES: dict[str, Any] = {  # those that print one value a line
-    "serve": State, "lab-peer": State, "gateway": Listening, "join": JoinStep, "top": TopShown,
-}
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """words -> schema."""
-    found = {words: _made(words, kind) for words, kind in ONE.items()}
-    found |= {words: _made(words, kind, lines=True) for words, kind in LINES.items()}
-    found["ask"], found["chat"] = _talk("ask", ()), _talk("chat", _TALK)
-    return dict(sorted(found.items()))
-
-
-def _made(words: str, kind: Any, *, lines: bool = False) -> dict[str, Any]:
-    made = msgspec.json.schema(kind)
-    what = "an error of any command" if words == "errors" else f"folkmoot {words} --json"
-    return {"$schema": DIALECT, "title": what + (", each line" if lines else ""), **made}
-
-
-def _talk(words: str, more: tuple[str, ...]) -> dict[str, Any]:
-    """Each line of a command that streams an answer: an event of client/events.py as `plain` writes it, or one of
-    the command's own."""
-    known: dict[str, dict[str, Any]] = {
-        str(kind.__struct_config__.tag): _event(kind) for kind in (
-            events.TermsShown, events.Waiting, events.Accepted, events.Trying, events.Busy, events.Declined,
-            events.Token, events.PeerFailed, events.Resumed, events.Done,
-        )
-    }
-    known["terms"]["properties"]["most_micro"] = {"type": "integer"}
-    known["done"]["properties"]["receipt"] = {
-        "type": "object", "required": ["inference_id", "executor", "checked", "problems", "finish_reason"],
-    }
-    notice = "notice" if words == "ask" else "notices"  # `ask` prints each by itself
-    known[notice] = {"type": "object", "properties": {"event": {"const": notice}}, "required": ["event"]}
-    for event in more:
-        known[event] = {"type": "object", "properties": {"event": {"const": event}}, "required": ["event"]}
-    return {"$schema": DIALECT, "title": f"folkmoot {words} --json, each line", "oneOf": list(known.values())}
-
-
-def _event(kind: Any) -> dict[str, Any]:
-    """From the fields of an event: bytes are hexadecimal text."""
-    fields: dict[str, Any] = {"event": {"const": kind.__struct_config__.tag}}
-    for one in msgspec.structs.fields(kind):
-        fields[one.name] = _type(one.type)
-    optional = {one.name for one in msgspec.structs.fields(kind) if not one.required}
-    return {"type": "object", "properties": fields, "required": [name for name in fields if name not in optional]}
-
-
-def _type(kind: Any) -> dict[str, Any]:
-    if kind is bytes:
-        return {"type": "string", "pattern": "^[0-9a-f]*$"}
-    if kind == tuple[bytes, ...]:
-        return {"type": "array", "items": _type(bytes)}
-    simple = {int: "integer", float: "number", str: "string", bool: "boolean"}
-    return {"type": simple[kind]} if kind in simple else {}
-
-
-def file_text(schema: dict[str, Any]) -> str:
-    """As it is written."""
-    return json.dumps(schema, indent=1) + "\n"
-
-
-def write() -> None:
-    """Make the files anew."""
-    FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.glob("*.json"):
-        old.unlink()
-    for words, schema in schemas().items():
-        (FOLDER / f"{words.replace(' ', '_')}.json").write_text(file_text(schema))
-
-
-if __name__ == "__main__":
-    write()

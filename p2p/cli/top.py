@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     network = None if options.peer is None else read_genesis(options.dir, "to know the network").network
 
     def work(ask: Ask) -> int:
-        return _run(options, Looking(ask, own=options.peer is None))
+        return _run(options, Looking(ask, options.peer or str(options.dir), own=options.peer is None))
 
     return questions.asking(options.dir, options.peer, network, work)
 
@@ -59,43 +59,58 @@ def run(options: argparse.Namespace) -> int:
 class Looking:
     """Looks at one peer again and again; blocks that were seen are not asked for again."""
 
-    def __init__(self, ask: Ask, *, own: bool) -> None:
-        self._ask, self._own = ask, own
+    def __init__(self, ask: Ask, peer: str, *, own: bool) -> None:
+        self._ask, self._peer, self._own = ask, peer, own
         self._blocks: dict[int, dict[str, Any]] = {}
         self._owner_known: str | None = None
 
     def look(self) -> Snapshot:
         """Raises FolkmootError where the peer's state cannot be asked."""
+        from p2p.wire.answers.accounts import AccountAnswer
+        from p2p.wire.answers.status import OwnerStatus, PeersAnswer, PublicStatus
+
         missing: dict[str, str] = {}
-        status = self._ask({"op": "status"})
-        blocks = self._newest(int(status.get("height") or 0), missing)
+        status = self._read(OwnerStatus if self._own else PublicStatus, {"op": "status"})
+        blocks = self._newest(status["height"], missing)
         account: dict[str, Any] | None = None
         earnings = self._earnings(status, missing) if status.get("registered") else None
-        nodes = self._try({"op": "ml_list"}, "engine", missing) if self._own else None
-        peers = self._try({"op": "peers"}, "peers", missing) if self._own else None
+        nodes = self._try(None, {"op": "ml_list"}, "engine", missing) if self._own else None
+        peers = self._try(PeersAnswer, {"op": "peers"}, "peers", missing) if self._own else None
         if not self._own:
             missing |= dict.fromkeys(("engine", "gpu", "peers"), "known to the peer's owner only")
         owner = self._owner(status)
         if owner:
-            account = self._try({"op": "account", "account": owner}, "balance", missing)
+            account = self._try(AccountAnswer, {"op": "account", "account": owner}, "balance", missing)
         return Snapshot(
-            time.time_ns() // 1_000_000, status, blocks, tuple((nodes or {}).get("ml_nodes") or ()),
+            time.time_ns() // 1_000_000, status, blocks, tuple(_rows(nodes, "ml_nodes")),
             gpus() if self._own else (), tuple(str(one.get("peer_id")) for one in _rows(peers, "peers")[:MAX_PEERS]),
             account.get("balance_micro") if account else None, earnings, missing, rate(blocks),
         )
 
-    def _try(self, question: dict[str, Any], what: str, missing: dict[str, str]) -> dict[str, Any] | None:
+    def _read(self, kind: Any, question: dict[str, Any]) -> dict[str, Any]:
+        """An answer, whose shape is checked. Raises FolkmootError."""
+        from msgspec import to_builtins
+
+        from p2p.wire.answers.reading import read
+
+        found: dict[str, Any] = to_builtins(read(kind, self._ask(question), question["op"], self._peer))
+        return found
+
+    def _try(self, kind: Any, question: dict[str, Any], what: str, missing: dict[str, str]) -> dict[str, Any] | None:
+        """kind: None for an answer of one's own peer that has no type."""
         try:
-            return self._ask(question)
+            return self._ask(question) if kind is None else self._read(kind, question)
         except FolkmootError as error:
             missing[what] = error.message
             return None
 
     def _newest(self, height: int, missing: dict[str, str]) -> tuple[dict[str, Any], ...]:
+        from p2p.wire.answers.blocks import BlockAnswer
+
         wanted = range(height, max(0, height - BLOCKS), -1)
         for one in wanted:
             if one not in self._blocks:
-                found = self._try({"op": "block", "height": one}, "blocks", missing)
+                found = self._try(BlockAnswer, {"op": "block", "height": one}, "blocks", missing)
                 if found is None:
                     break
                 self._blocks[one] = found
@@ -103,21 +118,25 @@ class Looking:
         return tuple(self._blocks[one] for one in sorted(self._blocks, reverse=True))
 
     def _earnings(self, status: dict[str, Any], missing: dict[str, str]) -> dict[str, Any] | None:
-        epoch = self._try({"op": "sprint"}, "earnings", missing)
+        from p2p.wire.answers.network import EarningsAnswer, SprintAnswer
+
+        epoch = self._try(SprintAnswer, {"op": "sprint"}, "earnings", missing)
         if epoch is None:
             return None
         asked = {"op": "earnings", "epoch": epoch["epoch"], "node": status["node"]}
-        return self._try(asked, "earnings", missing)
+        return self._try(EarningsAnswer, asked, "earnings", missing)
 
     def _owner(self, status: dict[str, Any]) -> str | None:
         """The account of the peer that is looked at, as the chain names it."""
         if not status.get("registered") or self._owner_known is not None:
             return self._owner_known
-        found = self._try({"op": "prove", "kind": "participant", "id": status["node"]}, "balance", {})
-        if found is None or not found.get("value"):
-            return None
         from p2p.base.codec import unpack
         from p2p.ledger.state.records import Participant
+        from p2p.wire.answers.blocks import Proved
+
+        found = self._try(Proved, {"op": "prove", "kind": "participant", "id": status["node"]}, "balance", {})
+        if found is None or not found["value"]:
+            return None
 
         try:
             self._owner_known = unpack(Participant, bytes.fromhex(found["value"])).owner.hex()

@@ -32,21 +32,21 @@ class Terminal:
             start_new_session=True, preexec_fn=_take_terminal, env={**os.environ, "TERM": "xterm"},
         )
         self.seen = b""
+        self._read = 0  # up to there tests have looked
 
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def until(self, what: bytes) -> None:
-        """Read until `what` is among what came since the last call."""
-        seen = b""
+        """Read until `what` comes, after what an earlier call waited for."""
         deadline = time.monotonic() + WAIT_S
-        while what not in seen:
-            assert time.monotonic() < deadline, (what, seen[-3000:])
+        while (at := self.seen.find(what, self._read)) < 0:
+            assert time.monotonic() < deadline, (what, self.seen[self._read :][-3000:])
             if select.select([self.master], [], [], 0.2)[0]:
-                seen += os.read(self.master, 65536)
+                self.seen += os.read(self.master, 65536)
             elif self.process.poll() is not None:
-                raise AssertionError((self.process.returncode, seen[-3000:]))
-        self.seen += seen
+                raise AssertionError((self.process.returncode, self.seen[-3000:]))
+        self._read = at + len(what)
 
     def type(self, keys: bytes) -> None:
         os.write(self.master, keys)

@@ -16,7 +16,10 @@ MIDDLING = ("msgspec", "structlog", "rich", "asyncio", "nacl", "httpx")
 
 
 def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "p2p", *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(("argv", "status", "field"), [

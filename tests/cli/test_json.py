@@ -15,47 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from p2p.base.genesis import CheckRules
 from p2p.base.keys import Key
 from p2p.base.toml_file import dump_toml
-from p2p.cli.help_command import schema
 from p2p.cli.main import main
-from p2p.cli.shapes import FOLDER, LINES, file_text, schemas
+from p2p.cli.schema_files import FOLDER, file_text, schemas
 from p2p.peer.control import call
 from testnet.processes import read_state
+from tests.cli.keeps_to import keeps_to
 from tests.cli.terminal import Terminal
 from tests.cli.test_commands import LEAVES
 from tests.net_lab import Net, until
-
-STREAMS = {"ask", "chat", *LINES}
-
-
-def keeps_to(words: str, text: str) -> Any:
-    """The value, or the values, that `folkmoot WORDS --json` printed; each keeps to the schema."""
-    found = schema(words)
-    Draft202012Validator.check_schema(found)
-    check = Draft202012Validator(found)
-    values = [json.loads(line) for line in text.splitlines()]
-    assert values, f"{words} printed nothing"
-    for value in values:
-        errors = [error.message for error in check.iter_errors(value)]
-        assert errors == [], (words, value)
-    if words not in STREAMS:
-        assert len(values) == 1
-    return values if words in STREAMS else values[0]
 
 
 def test_the_files_are_as_the_types_make_them() -> None:
     made = {f"{words.replace(' ', '_')}.json": file_text(one) for words, one in schemas().items()}
     kept = {file.name: file.read_text() for file in FOLDER.glob("*.json")}
-    assert kept == made, "run: python -m p2p.cli.shapes"
+    assert kept == made, "run: python -m p2p.cli.schema_files"
 
 
 def test_every_command_has_a_schema() -> None:
     missing = LEAVES.keys() - schemas().keys() - {"account balance"}
-    assert missing == set(), "add their types to cli/shapes.py, and run: python -m p2p.cli.shapes"
+    assert missing == set(), "add their types to cli/schema_files.py, and run: python -m p2p.cli.schema_files"
 
 
 @pytest.mark.parametrize("words", LEAVES)
@@ -101,7 +83,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
 
 
 @pytest.mark.network
-def test_answers_of_a_running_peer_keep_to_their_schemas(net: Net, say: Say) -> None:
+def test_answers_of_a_running_peer_keep_to_their_schemas(net: Net, say: Say, tmp_path: Path) -> None:
     until(lambda: net.height(0) >= 4)
     home = str(net.folders[0])
     assert say("status", dir=home)["state"] == "ready"
@@ -113,6 +95,9 @@ def test_answers_of_a_running_peer_keep_to_their_schemas(net: Net, say: Say) -> 
     assert say("verify-header", "3", dir=home)["trusted"][-1]["height"] == 3
     assert say("prove", "account", net.client(), dir=home)["record"]["balance_micro"] > 0
     assert say("block", "999999", dir=home, status=2)["error"]["code"] == "not_found"
+    assert say("ping", net.address(1), "--listen", "/ip4/127.0.0.1/tcp/0")["steps"][0]["state"] == "ok"
+    assert say("backup", str(tmp_path / "b"), dir=home)["bytes"] > 0
+    say("restore", str(tmp_path / "b"), str(tmp_path / "again"))
     seen = say("top", "--once", dir=home)[0]
     assert seen["balance_micro"] is not None
     assert seen["blocks"][0]["height"] >= 4
@@ -172,7 +157,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
 @pytest.mark.network
 def test_account_transactions_and_governance(net: Net, say: Say) -> None:
     home, peer = str(net.directory / "client"), net.address(1)
-    assert say("account transfer", "07" * 32, "0.000005cr", dir=home, peer=peer)["state"] == "done"
+    assert say("account transfer", "07" * 32, "0.000005cr", dir=home)["state"] == "done", "a peer is found"
     taken = say("account cap", "0", "9cr", "--no-wait", dir=home, peer=peer)
     assert taken["nonce"] > 0
     say("governance list", dir=home, peer=peer)
@@ -230,13 +215,14 @@ def test_a_chat_on_a_terminal(net: Net) -> None:
             talk.until(b"at most")  # it is asked
             talk.type(b"\x03")
             talk.until(b"stopped before anything was answered")
+        talk.until(b"\r\n> ")
         talk.type(b"/hel\t\n")
-        talk.until(b"/prove")
+        talk.until(b"\r\n> ")
         talk.type(b"and then?\n")
         talk.until(b"answered by")
-        talk.until(b"> ")
+        talk.until(b"\r\n> ")
         talk.type(b"\x03")
-        talk.until(b"Ctrl-D leaves")
+        talk.until(b"\r\n> ")
         talk.type(b"\x04")
         assert talk.end() == 0
     finally:
@@ -257,6 +243,12 @@ def test_commands_that_need_no_network(say: Say, tmp_path: Path, monkeypatch: py
     assert say("config check", dir=str(tmp_path / "peer"))["ok"]
     assert say("config show", dir=str(tmp_path / "peer"))["network"] == "n"
     assert "ExecStart" in say("service show", dir=str(tmp_path / "peer"))["unit"]
+    where = ("--url", "http://127.0.0.1:1", "--tokenizer", str(tmp_path / "t.json"))
+    (tmp_path / "t.json").write_text("{}")
+    added = say("ml add", "gpu1", "--model", "m", *where, dir=str(tmp_path / "peer"))
+    assert [one["name"] for one in added["ml_nodes"]] == ["gpu1"]
+    assert say("ml remove", "gpu1", dir=str(tmp_path / "peer"))["ml_nodes"] == []
+    assert len(say("testnet write", "smoke-4", dir=str(tmp_path / "out"))["written"]) == 2
     say("help", "money")
     say("completion", "bash")
     say("attack", "--list")

@@ -14,6 +14,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from p2p.base.errors import InvalidRequest
 from p2p.cli.gpus import rows_of
@@ -21,7 +22,9 @@ from p2p.cli.terminal.styled import Look, plain, render
 from p2p.cli.terminal.width import width_of
 from p2p.cli.top_view import TABS, Snapshot, plain_view, rate, view
 from p2p.peer.control import serve_control, socket_path
+from p2p.wire.answers.network import EpochSumsRow
 from tests.cli.terminal import Terminal
+from tests.wire.statuses import owner_status
 
 NODE = "ab" * 32
 EARNINGS = {
@@ -33,8 +36,10 @@ EARNINGS = {
 
 def block(height: int) -> dict[str, Any]:
     records = [{"kind": "FINISH", "inference_id": "00" * 32}] if height % 2 else []
-    return {"height": height, "time_ms": 1000 * height, "commit_round": 0, "txs": 1, "records": records, "refused": [],
-            "proposer": NODE}
+    return {
+        "height": height, "time_ms": 1000 * height, "commit_round": 0, "round": 0, "txs": 1, "signatures": 3,
+        "records": records, "refused": [], **dict.fromkeys(("proposer", "block_id", "app_hash", "beacon"), NODE),
+    }
 
 
 def snapshot(**changed: Any) -> Snapshot:
@@ -96,8 +101,11 @@ def test_gpus_that_say_nonsense_are_none() -> None:
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     seen = snapshot()
+    status = to_builtins(owner_status())
     known: dict[str, dict[str, Any]] = {
-        "status": seen.status, "sprint": {"epoch": 3}, "earnings": EARNINGS,
+        "status": {**status, "height": 101, "registered": True}, "sprint": {"height": 101, "epoch": 3, "phase": "none"},
+        "earnings": {**EARNINGS, "height": 101, "node": NODE, "kept": True, "inferences": [], "next": -1, "open": [],
+                     "sums": dict.fromkeys(EpochSumsRow.__struct_fields__, 0)},
         "peers": {"peers": [{"peer_id": "peer-x"}]},
         "ml_list": {"ml_nodes": list(seen.ml_nodes)}, "block": block(request.get("height", 1)),
     }

@@ -19,6 +19,7 @@ from p2p.joining.ping import STEPS
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.processes import start
+from tests.cli.keeps_to import keeps_to
 from tests.net_lab import Net, until
 from tests.verification import toy
 
@@ -37,7 +38,7 @@ def join(*words: str) -> tuple[int, list[dict[str, Any]], str]:
     """(exit status, steps, what went to standard error)."""
     command = [sys.executable, "-m", "p2p", "join", "--json", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    return done.returncode, [json.loads(row) for row in done.stdout.splitlines()], done.stderr
+    return done.returncode, list(keeps_to("join", done.stdout)) if done.stdout else [], done.stderr
 
 
 def said(steps: list[dict[str, Any]], step: str) -> str:
