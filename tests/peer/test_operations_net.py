@@ -131,3 +131,5 @@ def test_a_peer_that_drains_ends_and_the_others_go_on(seen: tuple[Net, Collector
     assert folkmoot("drain", "--dir", str(net.folders[2])).returncode != 0, "it does not run any more"
     top = net.height(0)
     until(lambda: net.height(0) >= top + 2)
+    stop(net.directory, [net.folders[1].name])
+    assert event(log_of(net, 1), "this peer ends"), "SIGTERM drains too"
