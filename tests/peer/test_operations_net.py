@@ -1,56 +1,33 @@
-"""A live network as its operators see it: metrics in a real Prometheus, one inference followed by its id through logs
-and spans, and a host that is upgraded under load without a lost answer."""
+"""A live network as its operators see it: one inference followed by its id through logs and spans, a drill with an old
+backup, and an end that loses nothing. `make operations` has the longer ones (operations_net.py)."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import threading
+import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from p2p.base.genesis import CheckRules
-from p2p.client.events import Done
+from p2p.base.codec import unpack
+from p2p.chain.stores.guard import GuardStore
+from p2p.consensus.guard import GuardRecord
+from p2p.consensus.light import LightBlock
 from p2p.peer.control import call
-from testnet.processes import launch, wait_until
-from tests.net_lab import Net, only, until
-from tests.tools import prometheus
-from tests.tools.collector import Collector, collecting
+from p2p.store.lmdb import Store
+from testnet.processes import stop
+from tests.net_lab import Net, until
+from tests.peer.operations import event, folkmoot, log_of, observed
+from tests.tools.collector import Collector
 
 pytestmark = pytest.mark.network
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = found.url
-        os.environ["OTEL_BSP_SCHEDULE_DELAY"] = "200"
-        try:
-            yield found
-        finally:
-            del os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"], os.environ["OTEL_BSP_SCHEDULE_DELAY"]
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Net]:
-    made = Net(
-        tmp_path_factory.mktemp("net"), window=20, epoch_blocks=1000, checks=CheckRules(reveal_window=4),
-        settings={"metrics": "127.0.0.1:0", "log_format": "json"}, flags={3: ["--delay-s", "0.1"]},
-    )
-    yield made
-    made.close()
-
-
-def metrics_of(folder: Path) -> str:
-    """HOST:PORT where the peer said last that its metrics are."""
-    lines = (folder / "log" / "peer.log").read_text().splitlines()
-    urls = [line.split()[1] for line in lines if line.startswith("metrics ")]
-    return urls[-1].removeprefix("http://").removesuffix("/metrics") if urls else ""
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Net, Collector]]:
+    with observed(tmp_path_factory.mktemp("net")) as found:
+        yield found
 
 
 def lines_of(file: Path, inference_id: str) -> list[str]:
@@ -58,13 +35,14 @@ def lines_of(file: Path, inference_id: str) -> list[str]:
 
 
 def test_one_inference_is_followed_by_its_id(
-    net: Net, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    seen: tuple[Net, Collector], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    net, collector = seen
     monkeypatch.setenv("FOLKMOOT_LOG_DIR", str(tmp_path / "client"))
     receipt = net.events(max_tokens="20")[-1]["receipt"]
     name = receipt["inference_id"]
     found = net.final(name)
-    logs = {net.node(at): net.folders[at] / "log" / "folkmoot.log" for at in range(4)}
+    logs = {net.node(at): log_of(net, at) for at in range(4)}
     client = lines_of(tmp_path / "client" / "folkmoot.log", name)
     agent = lines_of(logs[net.node(0)], name)
     executor = lines_of(logs[found["executor"]], name)
@@ -88,98 +66,70 @@ def test_one_inference_is_followed_by_its_id(
     assert {one.parent_span_id.hex() for key, one in spans.items() if key != "client"} == {name[32:48]}
 
 
-@pytest.mark.skipif(prometheus.PROMETHEUS is None, reason=prometheus.MISSING)
-def test_a_real_prometheus_scrapes_the_network(net: Net, tmp_path: Path) -> None:
-    targets = [until(lambda at=at: metrics_of(net.folders[at])) for at in range(4)]
-    with prometheus.running(tmp_path / "prometheus", targets) as prom:
-        health = prom.until(
-            lambda: list(prom.targets().values()) == ["up"] * 4 and prom.targets(), "all targets are up",
-        )
-        print()
-        for url, state in sorted(health.items()):
-            print(f"  {url} {state}")
-        assert net.ask("hello").returncode == 0
-        for words, good in QUERIES:
-            value = prom.until(lambda words=words, good=good: good(prom.query(words)) and prom.query(words), words)
-            print(f"  {words}: {value}")
-        assert {rule["name"] for rule in prom.ask("rules")["groups"]} == {"folkmoot"}
+def signed_heights(net: Net, node: bytes, first: int, last: int) -> list[int]:
+    """Heights whose certificate names `node`."""
+    found = []
+    for height in range(first, last + 1):
+        raw = call(net.folders[0], {"op": "light", "height": height})["light"]
+        if node in [who for who, _ in unpack(LightBlock, bytes.fromhex(raw)).certificate.signatures]:
+            found.append(height)
+    return found
 
 
-QUERIES = (
-    ("folkmoot_height", lambda found: len(found) == 4 and min(found.values()) > 0),
-    ("rate(folkmoot_blocks_total[30s])", lambda found: len(found) == 4 and min(found.values()) > 0),
-    ("folkmoot_connections", lambda found: len(found) == 4 and min(found.values()) >= 1),
-    ("sum(folkmoot_agent_requests_total{outcome='answered'})", lambda found: found.get("", 0) >= 1),
-    ("sum(folkmoot_checks_total{verdict='valid'})", lambda found: found.get("", 0) >= 1),
-    ("histogram_quantile(0.5, sum by (le) (folkmoot_executor_first_token_seconds_bucket))",
-     lambda found: found.get("", 0) > 0),
-    ("count(ALERTS{alertstate='firing'}) or vector(0)", lambda found: found == {"": 0.0}),
-)
+def last_signed(folder: Path) -> GuardRecord:
+    store = Store(folder / "data")
+    record = GuardStore(store, folder / "node.key.used").load()
+    store.close()
+    assert record is not None
+    return record
 
 
-def test_a_host_is_upgraded_under_load_without_a_lost_answer(net: Net) -> None:
-    """Questions run at all times, some of them on peer 3. A new process takes over when the old one has drained."""
-    folder, node = net.folders[3], net.node(3)
-    log = folder / "log" / "folkmoot.log"
-    before = conduct(net, node)
-    over = threading.Event()
-
-    def on_peer_3() -> list[str]:
-        found = []
-        while not over.is_set():
-            found.append(only(Done, net.ask_executor(3, 40)).receipt.inference_id.hex())
-        return found
-
-    def on_any(agent: int) -> list[str]:
-        found = []
-        while not over.is_set():
-            done = net.ask("hello", agent, max_tokens="24")
-            assert done.returncode == 0, done.stderr
-            found.append(json.loads(done.stdout.splitlines()[-1])["receipt"]["inference_id"])
-        return found
-
-    with ThreadPoolExecutor(3) as pool:
-        load = [pool.submit(on_peer_3), pool.submit(on_peer_3), pool.submit(on_any, 1)]
-        try:
-            launch(
-                folder.name,
-                [sys.executable, "-m", "p2p", "serve", "--dir", str(folder), "--bootstrap", net.bootstrap, "--ml-node",
-                 net.urls[folder.name], "--replace", "--drain-limit", "60"],
-                folder / "log" / "peer.log", net.directory,
-            )
-            end = until(lambda: event(log, "this peer ends"), 200)
-            wait_until(net.directory, folder, lambda status: status["state"] == "ready", "ready")
-            again = until(lambda: last_event(log, "this peer signs again since its start", after=end), 120)
-        finally:
-            over.set()
-        answers = [name for one in load for name in one.result()]
-    begun = event(log, "this peer drains")
-    states = [net.final(name)["status"] for name in answers]
-    after = conduct(net, node)
+def test_an_old_backup_beside_a_newer_chain_signs_nothing_twice(seen: tuple[Net, Collector], tmp_path: Path) -> None:
+    net, _ = seen
+    folder, node = net.folders[3], bytes.fromhex(net.node(3))
+    until(lambda: net.height(3) >= 3)
+    done = folkmoot("backup", str(tmp_path / "old.backup"), "--keys", "--dir", str(folder))  # it runs
+    assert done.returncode == 0, done.stderr
+    at_backup = net.height(3)
+    until(lambda: net.height(3) >= at_backup + 5)
+    copy = folkmoot("restore", str(tmp_path / "old.backup"), str(tmp_path / "copy"))
+    assert copy.returncode == 0, copy.stderr
+    second = folkmoot("serve", "--json", "--dir", str(tmp_path / "copy"), "--listen", "/ip4/127.0.0.1/tcp/0")
+    assert second.returncode != 0
+    assert "another peer with this key runs on this machine" in second.stderr
+    stop(net.directory, [folder.name], sign=signal.SIGKILL)
+    last = last_signed(folder)
+    assert last.height > at_backup, "it signed after the backup"
+    folder.rename(tmp_path / "lost")
+    done = folkmoot("restore", "--json", str(tmp_path / "old.backup"), str(folder))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["node"] == node.hex()
+    assert last_signed(folder).height < last.height, "an old guard"
+    net.restart(3)
+    until(lambda: not net.status(3)["consensus"]["observing"], 120)
+    until_height = int(event(folder / "log" / "folkmoot.log", "it signs above this height")["height"])
+    assert until_height >= last.height
+    mine = until(lambda: signed_heights(net, node, until_height + 1, net.height(0)), 120)
+    now = net.height(0)
+    between = signed_heights(net, node, last.height + 1, until_height)
     print(
-        f"\n  {len(answers)} answers while it was upgraded, none lost; when the drain began {begun['answers']} ran"
-        f" there; it took {end['seconds']} s, unfinished {end['unfinished']}; the old process signed up to height"
-        f" {again['before']}, the new one from {again['height']} on;"
-        f" duties {before['duties']} to {after['duties']}, missed {before['missed']} to {after['missed']}"
+        f"backup at {at_backup}, last signature before the loss at {last.height}, restored peer signs from "
+        f"{mine[0]} on, held up to {until_height}, chain at {now}, signed in between: {between}"
     )
-    assert end["unfinished"] == 0
-    assert set(states) <= {"VALIDATED", "UNCHECKED"}, states
-    assert (after["missed"], after["misses"]) == (before["missed"], before["misses"])
+    assert between == [], "nothing is signed between the loss and the height that the network decided"
+    for peer in range(4):
+        assert net.status(peer)["consensus"]["evidence"] == 0
+    assert net.ask("hello").returncode == 0
 
 
-def conduct(net: Net, node: str) -> dict[str, Any]:
-    rows = call(net.folders[0], {"op": "verification"})["participants"]
-    return next(dict(row) for row in rows if row["node"] == node)
-
-
-def event(log: Path, words: str) -> dict[str, Any]:
-    """The first line of a JSON log with these words; {} where there is none."""
-    found = [json.loads(line) for line in log.read_text().splitlines() if words in line]
-    return dict(found[0]) if found else {}
-
-
-def last_event(log: Path, words: str, *, after: dict[str, Any]) -> dict[str, Any]:
-    """The last line with these words, where it comes after the line `after`."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    found = [line for line in lines[lines.index(after) :] if line["event"] == words]
-    return dict(found[-1]) if found else {}
+def test_a_peer_that_drains_ends_and_the_others_go_on(seen: tuple[Net, Collector]) -> None:
+    net, _ = seen
+    done = folkmoot("drain", "--json", "--dir", str(net.folders[2]))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ended"]
+    assert event(log_of(net, 2), "this peer ends")["unfinished"] == 0
+    assert folkmoot("drain", "--dir", str(net.folders[2])).returncode != 0, "it does not run any more"
+    top = net.height(0)
+    until(lambda: net.height(0) >= top + 2)
+    stop(net.directory, [net.folders[1].name])
+    assert event(log_of(net, 1), "this peer ends"), "SIGTERM drains too"
