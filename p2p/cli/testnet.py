@@ -111,8 +111,8 @@ def _up(options: argparse.Namespace) -> int:
 
     peers, cheats = _cheats(options)
     network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
-    print(f"bootstrap {network.bootstrap}")
     print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
+    print(f"bootstrap {network.bootstrap}")
     return 0
 
 
