@@ -116,7 +116,7 @@ async def _serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait_for_signal, stop)
             nursery.start_soon(backend.keep_fresh)
-            await serve(backend, listeners, keys, stop, options.cors, lambda app: Beside(pages, app))
+            await serve(backend, listeners, keys, stop, options.cors, beside=lambda app: Beside(pages, app))
             nursery.cancel_scope.cancel()
 
 

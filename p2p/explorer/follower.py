@@ -140,11 +140,12 @@ class Follower:
     async def _look_at(self, peer: str) -> None:
         before = self._peers.pop(peer, PeerRow(peer, None, 0, 0))
         try:
-            status: PublicStatus | None = await self._source.ask_peer(peer, PublicStatus, {"op": "status"})
-            self._nodes[peer] = status.node
+            status = await self._source.ask_peer(peer, PublicStatus, {"op": "status"})
         except FolkmootError:  # of one peer: it is shown as silent
-            status = None
-        self._peers[peer] = _looked(before, status, answered=status is not None)
+            self._peers[peer] = _looked(before, None, answered=False)
+        else:
+            self._nodes[peer] = status.node
+            self._peers[peer] = _looked(before, status, answered=True)
         while len(self._peers) > 4 * limits.EXPLORER_PEERS:
             old, _ = self._peers.popitem(last=False)
             self._nodes.pop(old, None)

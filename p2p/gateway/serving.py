@@ -57,8 +57,8 @@ async def serve(
     backend: Backend, listeners: Sequence[trio.SocketListener], keys: Keys, stop: trio.Event,
     origins: Collection[str] = (), registry: Registry | None = None, beside: Callable[[App], App] = lambda app: app,
 ) -> None:
-    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of. beside: puts other
-    paths next to the gateway's, for p2p/explorer."""
+    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of. beside: puts
+    other paths next to the gateway's, for p2p/explorer."""
     counted: list[HttpServer] = []
     app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted), registry)
     server = HttpServer(beside(app))
