@@ -56,6 +56,9 @@ class Follower:
                     self.trouble = ""
                 except FolkmootError as error:  # of one look; the next one tries again
                     behind, self.trouble = 0, str(error)
+                except Exception:  # the edge of this task: a fault in it must not end the gateway beside it
+                    log.exception("a look at the network failed")
+                    behind, self.trouble = 0, "a fault of this program; its log has more"
                 if behind <= 0:
                     await trio.sleep(LOOK_S)
 
