@@ -64,7 +64,8 @@ async def run(visits: int) -> bool:
              if one.name != "search"]
     found.append(("chat", "/chat/", "document.body.dataset.ready"))
     good = True
-    print(f"{'page':14} {'kB sent':>8} {'kB plain':>9} {'answers':>8} {'first paint ms':>15} {'drawn ms':>9} {'cpu ms':>7}")
+    print(f"{'page':14} {'kB sent':>8} {'kB plain':>9} {'answers':>8} {'first paint ms':>15} {'drawn ms':>9} "
+          f"{'cpu ms':>7}")
     async with served(source, new_app(saying("Hello."))) as url, open_browser() as browser:
         await visit(browser, url, "/explorer/", drawn)  # the browser itself is warm then
         for page, path, ready in found:
