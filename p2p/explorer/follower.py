@@ -56,6 +56,9 @@ class Follower:
                     self.trouble = ""
                 except FolkmootError as error:  # of one look; the next one tries again
                     behind, self.trouble = 0, str(error)
+                except Exception:  # the edge of this task: a fault in it must not end the gateway beside it
+                    log.exception("a look at the network failed")
+                    behind, self.trouble = 0, "a fault of this program; its log has more"
                 if behind <= 0:
                     await trio.sleep(LOOK_S)
 
@@ -140,12 +143,12 @@ class Follower:
     async def _look_at(self, peer: str) -> None:
         before = self._peers.pop(peer, PeerRow(peer, None, 0, 0))
         try:
-            found = await self._source.ask_peer(peer, PublicStatus, {"op": "status"})
-            self._nodes[peer] = found.node
-            status: PublicStatus | None = found
+            status = await self._source.ask_peer(peer, PublicStatus, {"op": "status"})
         except FolkmootError:  # of one peer: it is shown as silent
-            status = None
-        self._peers[peer] = _looked(before, status, answered=status is not None)
+            self._peers[peer] = _looked(before, None, answered=False)
+        else:
+            self._nodes[peer] = status.node
+            self._peers[peer] = _looked(before, status, answered=True)
         while len(self._peers) > 4 * limits.EXPLORER_PEERS:
             old, _ = self._peers.popitem(last=False)
             self._nodes.pop(old, None)

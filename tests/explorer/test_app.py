@@ -97,6 +97,14 @@ async def test_a_visitor_cannot_make_peers_work_without_bound() -> None:
         assert len(source.asks) - before < 3 * EXPLORER_ASKS_A_SECOND
 
 
+async def test_answers_from_memory_have_a_rate_too() -> None:
+    async with opened(Scripted()) as explorer:
+        await read(explorer, 60)
+        found = [(await get(explorer, f"inferences?before={number}")).status for number in range(400)]
+        assert found.count(429) > 300
+        assert (await get(explorer, "inferences?before=0")).status == 200, "what is ready is given"
+
+
 async def test_no_more_requests_at_once_than_there_is_room_for() -> None:
     source = Scripted()
     async with opened(source) as explorer:

@@ -115,6 +115,13 @@ async def test_the_draw_is_made_again_in_the_page() -> None:
             assert one.candidates[0][:8] in await page.text()
 
 
+async def test_a_page_that_does_not_change_says_too_that_it_is_live() -> None:
+    async with shown(Scripted()) as (url, page):
+        await page.goto(f"{url}/explorer/#/blocks/5")
+        await page.ready()
+        await page.wait("document.getElementById('feed').textContent === 'live'")
+
+
 async def test_blocks_come_by_themselves() -> None:
     source = Scripted(tops=3, asked=0)
     async with shown(source) as (url, page):

@@ -161,6 +161,7 @@ document.querySelector('.skip').addEventListener('click', event => {
 })
 addEventListener('hashchange', () => show())
 theme()
+watch(() => {}) // from the first page on, so that the dot says whether news come
 show()
 get('overview').then(found => {
   document.getElementById('network').textContent = found.network
