@@ -71,7 +71,7 @@ def bound(number: int = 7) -> Job:
 def _job_for(name: str) -> Job:
     if name.startswith("grammar_"):
         return bound()
-    if attacks.get(name).needs == "an answer that ends before max_tokens":
+    if name == "slipped_penalty" or attacks.get(name).needs == "an answer that ends before max_tokens":
         return Job(PROMPT, LONG, PARAMS, SEED)
     if name == "late_switch":
         return Job(PROMPT, 40, PARAMS, SEED)
