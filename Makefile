@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations evasion
 export PROMPT
 
 setup: .venv/.package
@@ -66,7 +66,12 @@ bench-verify: .venv/.engine
 	@$(V)/python -m p2p.lab.measure $(if $(SMALL),--small --dir .bench/small)
 
 cheats: .venv/.engine
-	@$(V)/python -m testnet.cheats
+	@$(V)/python -m testnet.cheats $(if $(CAST),--cast $(CAST))
+
+# CURVE: a folder of `python -m p2p.lab.measure.kernel_distance`, which the first run fills
+evasion: .venv/.engine
+	@$(V)/python -m p2p.lab.measure.kernel_distance $(or $(CURVE),.bench/curve)
+	@$(V)/python -m p2p.lab.measure.drafts $(or $(CURVE),.bench/curve) --out p2p/lab/economy/evasion.json
 
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)

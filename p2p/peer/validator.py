@@ -191,9 +191,12 @@ class Validator:
         async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as node:
             ready = self.engine_at(node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
-            rows = await rows_of(
-                ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
-            )
+            try:
+                rows = await rows_of(
+                    ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
+                )
+            except InvalidRequest as error:  # the model has no such tokens, so it did not give them
+                return Opinion(check.refused(error.message))
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
 

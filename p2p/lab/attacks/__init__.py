@@ -43,7 +43,8 @@ ALIASES = {"wrong_prompt": "altered_system_prompt"}
 def get(name: str) -> Attack:
     """One attack; its name may have dashes for underscores, and a knob as in `smart_drafts:0.2` where its file has
     one. Raises ConfigError that lists all names."""
-    plain, _, knob = name.replace("-", "_").partition(":")
+    plain, _, knob = name.partition(":")
+    plain = plain.replace("-", "_")
     plain = ALIASES.get(plain, plain)
     if plain not in NAMES:
         raise ConfigError(f"there is no attack {name[:40]!r}; the attacks are {', '.join(NAMES)}", field="cheat")

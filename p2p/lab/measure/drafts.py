@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from p2p.base.serving_limits import TOP_RANKS
 from p2p.inference.stack.model import MODEL_NAME
 from p2p.lab.attacks.base import best
 from p2p.lab.attacks.invent import winning
+from p2p.lab.measure.curve import ACROSS, CHECKED, EQUAL, STRANGER, Point
 from p2p.lab.measure.facts import HEADER
 from p2p.lab.measure.plan import FREE, TORCH, VLLM
 from p2p.lab.measure.store import Measured
@@ -43,30 +44,15 @@ from p2p.verification.sequential import Evidence
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 
 RUN, RIGHT = "honest", {"torch": "torch bf16", "vllm": VLLM}  # names in kernel_distance.py
-EQUAL, ACROSS, STRANGER = "equal", "across", "stranger"
 TAUS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 SEEDS = 2  # tapes drawn for each text
 JITTER = 0.06  # nats; the root mean square by which vLLM and torch differ
 LENGTHS = (64, 128, 256, 512, 1000)  # tokens of an answer, all equally likely, as in lab/economy
-CHECKED, EPOCHS = 200, 40  # checked answers of an epoch; epochs that are played
+EPOCHS = 40  # that are played
 ROUNDED = 50  # thousandths of a nat
 # Costs, as shares of an honest token's: a pass over weights of half or a quarter of the size, bound by memory; one
 # honest prefill for the numbers.
 DRAFT_COST, PREFILL_COST = {"int8": 0.5, "int4": 0.25}, 0.075
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One point of the curve."""
-
-    pair: str
-    draft: str  # weights that write the drafts; '' for an honest host
-    tau: float  # nats
-    cost: float  # of a token, as a share of honest decoding
-    other: float  # share of tokens that are not the right model's
-    flagged: float  # share of answers that one check refuses
-    convicted: float  # share of epochs of CHECKED checked answers in which the e-process convicts
-    median: int  # checked answers until the conviction; 0 where fewer than half are convicted
 
 
 def _chosen(row: Row, noise: Floats) -> tuple[int, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
 import pytest
 
@@ -13,36 +12,14 @@ from p2p.base.types import Params
 from p2p.inference.torch.decode import Decoder, generate_all
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.speculative import DRAFT, LEAST, NGRAM, TRIES, Lookup, SpeculativeDecoder
-from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification.artifact import pack_rows
 from p2p.verification.engine import Job, TokenStep
-from testnet.simulated_engine import VOCAB, tokenizer_json
+from tests.inference.torch.tiny import tiny
 
 GREEDY, SAMPLED = Params(0, min_tokens=64), Params(300, min_tokens=64)
 PENALISED = Params(500, frequency_milli=-300, min_tokens=64)
 AGAIN = tuple(range(10, 22)) * 4  # a text that repeats
 FEW = ((20, 50_000), (21, 50_000), (22, 50_000))  # tokens that alone are chosen: such an answer repeats itself
-
-
-@cache
-def tiny() -> TorchModel:
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    from p2p.inference.torch.cache import ATTENTION
-
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, attn_implementation=ATTENTION, initializer_range=0.4,
-    )
-    module = LlamaForCausalLM(config).eval()
-    model = TorchModel.__new__(TorchModel)
-    model.device, model.dtype, model.kv_cache = torch.device("cpu"), "float32", "model"
-    model.layers, model.vocab, model.context, model.eos_ids = 2, VOCAB, 512, frozenset({1})
-    model.vocabulary = parse_vocabulary(tokenizer_json().encode())
-    model._module, model._base, model._head = module, module.get_decoder(), module.get_output_embeddings()
-    return model
 
 
 def job(params: Params, seed: int = 3, tokens: int = 48, prompt: tuple[int, ...] = AGAIN) -> Job:

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from p2p.base.body import Grammar, GrammarKind
@@ -17,8 +18,8 @@ from p2p.lab import attacks
 from p2p.lab.attacks import advertisement, censor, late_switch
 from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.attacks.substitution_10 import cheated
-from p2p.peer.job import prefix_steps
-from p2p.verification import check
+from p2p.peer.job import PREFIX_DEFICIT, prefix_steps
+from p2p.verification import check, tape
 from p2p.verification.artifact import Position
 from p2p.verification.engine import Job, TokenStep
 from p2p.verification.marks import MarkedRow
@@ -72,7 +73,7 @@ def bound(number: int = 7) -> Job:
 def _job_for(name: str) -> Job:
     if name.startswith("grammar_"):
         return bound()
-    if attacks.get(name).needs == "an answer that ends before max_tokens":
+    if name == "slipped_penalty" or attacks.get(name).needs == "an answer that ends before max_tokens":
         return Job(PROMPT, LONG, PARAMS, SEED)
     if name == "late_switch":
         return Job(PROMPT, 40, PARAMS, SEED)
@@ -310,6 +311,25 @@ async def test_nobody_takes_over_what_another_model_streamed() -> None:
     assert tuple(step.token for step in taken) == right
     other = (*right[:-1], ToyEngine(2).toy.logprobs([5]).argmin())
     wrong = Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other))
+    with pytest.raises(Unavailable) as caught:
+        await prefix_steps(ToyEngine(1), wrong, rules_of(wrong))
+    assert caught.value.field == "prefix"
+
+
+async def test_a_prefix_that_loses_a_little_at_many_places_is_refused_by_the_sum() -> None:
+    """Each of its tokens loses less than the bound for one, and a successor would be left with the rest."""
+    job, state = Job(PROMPT, 48, PARAMS, SEED), rules_of(Job(PROMPT, 48, PARAMS, SEED)).begin(())
+    toy, lost = ToyEngine(1).toy, []
+    for at in range(24):
+        row = toy.logprobs([*PROMPT, *state.output])
+        scores = row + tape.gumbel_row(SEED, at, len(row))
+        first, second = (int(token) for token in np.argsort(-scores)[:2])
+        near = scores[first] - scores[second] < 0.9 and EOS not in (first, second)
+        lost.append(float(scores[first] - scores[second]) if near else 0.0)
+        state.accept(second if near else first)
+    assert max(lost) < PREFIX_DEFICIT
+    assert sum(lost) > 2.0
+    wrong = replace(job, prefix=tuple(state.output))
     with pytest.raises(Unavailable) as caught:
         await prefix_steps(ToyEngine(1), wrong, rules_of(wrong))
     assert caught.value.field == "prefix"
