@@ -57,14 +57,16 @@ class Running:
 def bring_up(
     directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *,
     epoch_blocks: int = 200, sprint: bool = False, joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
+    stays: bool = False,
 ) -> Running:
     """Start a new network in `directory`. On an error everything that was started is stopped.
 
     cheats: number of a peer, from 0 -> name of its attack. ml_nodes: honest vLLM servers, lent to the peers in turn;
     each kind of altered engine that the cheats need gets one more. sprint: weights come from a short sprint, in epochs
-    of SHORT_EPOCH heights. joiners, checks: as in Plan. say takes lines of progress.
+    of SHORT_EPOCH heights. joiners, checks: as in Plan. stays: when this process has ended. say takes
+    lines of progress.
     """
-    fresh_directory(directory)
+    fresh_directory(directory, stays=stays)
     try:
         return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks)
     except BaseException:

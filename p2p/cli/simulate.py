@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     for name, found in report.alone(played).items():
         say("\n".join(["", name, *report.table(found)]))
     say("\n".join(["", "attacks", *report.table_against(played)]))
+    say("\n".join(["", "evasion", *report.table_of_evasion()]))
     grids = maps.draw(options.seed, options.jobs, tiny=options.tiny, say=say) if options.full or options.maps else []
     if options.json:
         print(json.dumps(report.document(played, grids, about)))

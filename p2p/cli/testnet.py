@@ -121,9 +121,11 @@ def _up(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.up import bring_up
 
     peers, cheats = _cheats(options)
-    network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
-    print(f"bootstrap {network.bootstrap}")
+    network = bring_up(
+        options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint, stays=True
+    )
     print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
+    print(f"bootstrap {network.bootstrap}")
     folders = [str(folder) for folder in network.folders]
     return 0, {"bootstrap": network.bootstrap, "client": str(network.client), "peers": folders}
 
