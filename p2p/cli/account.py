@@ -77,7 +77,8 @@ def _add(action: argparse.ArgumentParser, name: str, kind: Any) -> None:
 def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
     """Add what every account transaction needs. peer_help: for an action that needs no --peer and does not wait."""
     action.add_argument(
-        "--peer", required=not peer_help, metavar="MULTIADDR", help=peer_help or "the peer that takes the transaction",
+        "--peer", metavar="MULTIADDR",
+        help=peer_help or "the peer that takes the transaction (default: the one in --dir, else one of its settings)",
     )
     action.add_argument(
         "--dir", type=Path, default=default_dir(),
@@ -103,9 +104,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def checked_genesis(options: argparse.Namespace) -> Genesis:
-    """The genesis file of --dir, once --peer is known to be an address. Raises ConfigError."""
+    """The genesis file of --dir, once --peer is known to be an address; a peer is found where none is named. Raises
+    ConfigError."""
+    use = "to know for which network to sign"
+    if options.peer is None:
+        from p2p.cli.finding import peers_for
+
+        genesis, peers = peers_for(options.dir, None, use=use)
+        if not peers:
+            raise ConfigError("give --peer MULTIADDR, or set `bootstrap` in config.toml of --dir", field="peer")
+        options.peer = peers[0]
+        return genesis
     multiaddr(options.peer)
-    found = read_genesis(options.dir, "to know for which network to sign")
+    found = read_genesis(options.dir, use)
     peer_of(options.peer)
     return found
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _OWN = (  # a participant's own sums: for people, field of the answer, rule
     ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
     ("of these forfeited", "forfeited_micro", "M7"), ("fines for answers that did not stand", "fined_micro", "M16"),
+    ("of these not paid in full, as nobody shares its kernels", "unshared_micro", "M20"),
     ("minted for its work", "reward_micro", "M9"), ("for duties as validator", "duties_micro", "M8"),
     ("not paid for them, as it stood alone in some", "withheld_micro", "M17"),
     ("bounties for cheats it found", "bounty_micro", "M10"), ("slashed from its collateral", "slashed_micro", "M10"),
