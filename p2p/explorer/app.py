@@ -32,7 +32,7 @@ API = "/explorer/api/"
 _SOON_S = 1.0  # for which an answer about the tip is kept
 _LONG_S = 600.0  # and one that does not change
 _PAGES = {"/explorer/": "index.html", "/chat/": "chat.html"}
-_MOVED = {"/": b"/explorer/", "/explorer": b"/explorer/", "/chat": b"/chat/"}
+_MOVED = {"/": "/explorer/", "/explorer": "/explorer/", "/chat": "/chat/"}
 Pairs = list[tuple[bytes, bytes]]
 Make = Callable[[Asked], Awaitable[Any]]
 
