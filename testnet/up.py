@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.files import write_file
 from p2p.base.genesis import CheckRules, Genesis, load_genesis
 from p2p.base.keys import Key
+from p2p.base.toml_file import dump_toml
 from p2p.client.network_file import dump_network
 from p2p.lab import attacks
 from p2p.peer.control import call
@@ -56,14 +57,16 @@ class Running:
 def bring_up(
     directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *,
     epoch_blocks: int = 200, sprint: bool = False, joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
+    stays: bool = False,
 ) -> Running:
     """Start a new network in `directory`. On an error everything that was started is stopped.
 
     cheats: number of a peer, from 0 -> name of its attack. ml_nodes: honest vLLM servers, lent to the peers in turn;
     each kind of altered engine that the cheats need gets one more. sprint: weights come from a short sprint, in epochs
-    of SHORT_EPOCH heights. joiners, checks: as in Plan. say takes lines of progress.
+    of SHORT_EPOCH heights. joiners, checks: as in Plan. stays: when this process has ended. say takes
+    lines of progress.
     """
-    fresh_directory(directory)
+    fresh_directory(directory, stays=stays)
     try:
         return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks)
     except BaseException:
@@ -93,6 +96,8 @@ def _bring_up(
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}
     network = Running(directory, folders, up(directory, folders, lent, say), lent)
     write_file(directory / NETWORK_FILE, dump_network(network.genesis, (network.bootstrap,)).encode(), field="dir")
+    settings = dump_toml({"bootstrap": [network.bootstrap]})  # so that `folkmoot ask --dir DIR/client` finds a peer
+    write_file(network.client / "config.toml", settings.encode(), field="dir")
     return network
 
 

@@ -40,6 +40,7 @@ from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
 from p2p.verification.kernels import judged_as
+from p2p.verification.marks import rows_of
 from p2p.verification.sampling import Sampling
 from p2p.wire.frames import Payload
 
@@ -191,7 +192,9 @@ class Validator:
             ready = self.engine_at(node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
             try:
-                rows = await ready.checks.score(asked.prompt, artifact.tokens, statistics.ROW_TOP)
+                rows = await rows_of(
+                    ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
+                )
             except InvalidRequest as error:  # the model has no such tokens, so it did not give them
                 return Opinion(check.refused(error.message))
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)

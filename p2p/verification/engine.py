@@ -53,6 +53,11 @@ class Engine(Protocol):
         the answer, not of the engine."""
         ...
 
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        """As score(prompt_tokens + begun, prefix, top) of the job, in rows that also have the tape's own choice by the
+        whole vocabulary (MarkedRow in marks.py)."""
+        ...
+
     async def health(self) -> bool:
         """Whether it answers now."""
         ...

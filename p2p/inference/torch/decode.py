@@ -22,9 +22,9 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
 from p2p.inference.torch.cache import Decode, Prefill
 from p2p.inference.torch.model import TorchModel
-from p2p.inference.torch.pick import pick
 from p2p.text.vocabulary import TextStream
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.pick import pick
 from p2p.verification.sampling import SamplingState
 
 

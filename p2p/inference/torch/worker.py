@@ -32,6 +32,7 @@ class Score:
     prompt_tokens: Tokens
     output_tokens: Tokens
     top: int  # candidates per output position
+    job: Job | None = None  # its answer is replayed too: rows are marked
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +174,10 @@ class Worker:
         work = ticket.work
         assert isinstance(work, Score)
         try:
-            ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
+            if work.job is not None:
+                ticket.give(self._model.replayed_rows(work.job, work.top))
+            else:
+                ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
         except Exception as error:
             _fail(ticket, error)
 

@@ -8,7 +8,6 @@ one honest prefill, touched up where a draft lost after all. `smart_drafts:0.2` 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import cast
 
 from p2p.lab.attacks.base import REPLAY, Attack, Wrapped, collect
 from p2p.lab.attacks.touched_up import TouchedUp
@@ -36,7 +35,7 @@ class Drafts(Wrapped):
         prefix, differs = job.prefix, True
         while differs and len(prefix) < job.max_tokens:
             differs = False
-            steps = cast("AsyncIterator[TokenStep]", self.inner.generate(replace(job, prefix=prefix)))
+            steps = self.inner.generate(replace(job, prefix=prefix))
             async with aclosing(steps) as drafts:  # type: ignore[type-var]
                 async for draft in drafts:
                     step = draft

@@ -22,6 +22,7 @@ from p2p.peer.job import PREFIX_DEFICIT, prefix_steps
 from p2p.verification import check, tape
 from p2p.verification.artifact import Position
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.marks import MarkedRow
 from p2p.verification.statistics import LEAD, ROW_TOP, answer_facts
 from testnet.simulated_engine import EOS
 from tests.lab.attacks.engine import ToyEngine, rules_of
@@ -184,7 +185,7 @@ async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number:
     assert right[-1].token == EOS
     json.loads("".join(step.text for step in right))
     assert refused(right, job) is None
-    assert judged(right, job).valid
+    assert (await judged(right, job)).valid
     dropped = await published(attacks.get("grammar_dropped"), job)
     assert "breaks the grammar" in str(refused(dropped, job))
     broken = await published(attacks.get("grammar_broken"), job)
@@ -194,12 +195,13 @@ async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number:
     assert set(json.loads(text)) == {"who", "many", "kind"}, "a nudged answer is valid"
     assert text != "".join(step.text for step in right)
     at = next(at for at, (one, other) in enumerate(zip(nudged, right, strict=False)) if one.token != other.token)
-    own = await ToyEngine(1).score(PROMPT, [step.token for step in nudged], ROW_TOP)
+    own = await replayed(nudged, job)
+    assert own[at].winner == right[at].token, "whatever it took instead, a validator sees what it should have taken"
     positions = [Position(step.token, step.logprob, step.top, 0.0) for step in nudged]
     lost = -answer_facts(positions, own, job.params, job.seed, sampling=rules_of(job))[at, LEAD]
-    caught = refused(nudged, job) is not None or not judged(nudged, job).valid
-    hidden = right[at].token not in own[at]
-    assert caught or hidden or lost < check.PROOF_NATS, "it passes by a hair, or where no row shows the winner"
+    assert lost > 0
+    caught = refused(nudged, job) is not None or not (await judged(nudged, job)).valid
+    assert caught or lost < check.PROOF_NATS, "it passes by a hair"
     assert caught or number == 1, "once of twelve here, by a hair"
 
 
@@ -209,9 +211,15 @@ async def test_a_nudge_passes_where_nothing_is_to_choose() -> None:
     assert await published(attacks.get("grammar_nudged"), job) == await collect(ToyEngine(1).generate(job))
 
 
-def judged(steps: list[TokenStep], job: Job) -> check.CheckResult:
+async def replayed(steps: list[TokenStep], job: Job) -> tuple[MarkedRow, ...]:
+    answer = replace(job, prompt_tokens=PROMPT, prefix=tuple(step.token for step in steps))
+    found = await ToyEngine(1).replay(answer, ROW_TOP)
+    return tuple(row for row in found if isinstance(row, MarkedRow))
+
+
+async def judged(steps: list[TokenStep], job: Job) -> check.CheckResult:
     made, _, _ = claim(job.max_tokens, job.params, steps=steps, seed=job.seed)
-    return check.judge(made, rows(ToyEngine(1).toy, made.tokens), calibrated(), equal=True, sampling=rules_of(job))
+    return check.judge(made, await replayed(steps, job), calibrated(), equal=True, sampling=rules_of(job))
 
 
 @pytest.mark.parametrize(
