@@ -112,7 +112,7 @@ class Explorer:
             if path.startswith(API):
                 await self._api(path.removeprefix(API), scope, send)
             elif path in _MOVED:
-                await _send(send, 302, b"", [(b"location", _MOVED[path])])
+                await _send(send, 302, b"", [(b"location", _MOVED[path].encode())])
             else:
                 await self._file(path, scope, send)
         finally:
