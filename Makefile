@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve gateway-abuse cache nudges agents fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents
 export PROMPT
 
 setup: .venv/.package
@@ -35,6 +35,10 @@ engine: .venv/.engine
 	@scripts/network-tools.sh
 	@touch $@
 
+.venv/.browser: .venv/.package scripts/browser-tools.sh
+	@scripts/browser-tools.sh
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -42,7 +46,17 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check .venv/.node .venv/.network
+.venv/.monitoring: .venv/.package scripts/monitoring-tools.sh
+	@scripts/monitoring-tools.sh
+	@touch $@
+
+monitoring: .venv/.monitoring
+	@$(V)/python -m pytest -q -s tests/docs/test_monitoring.py tests/peer/operations_net.py -k "alert or prometheus"
+
+operations: .venv/.monitoring
+	@$(V)/python -m pytest -q -s tests/peer/test_operations_net.py tests/peer/operations_net.py
+
+test: check .venv/.node .venv/.network .venv/.monitoring .venv/.browser
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
@@ -52,7 +66,12 @@ bench-verify: .venv/.engine
 	@$(V)/python -m p2p.lab.measure $(if $(SMALL),--small --dir .bench/small)
 
 cheats: .venv/.engine
-	@$(V)/python -m testnet.cheats
+	@$(V)/python -m testnet.cheats $(if $(CAST),--cast $(CAST))
+
+# CURVE: a folder of `python -m p2p.lab.measure.kernel_distance`, which the first run fills
+evasion: .venv/.engine
+	@$(V)/python -m p2p.lab.measure.kernel_distance $(or $(CURVE),.bench/curve)
+	@$(V)/python -m p2p.lab.measure.drafts $(or $(CURVE),.bench/curve) --out p2p/lab/economy/evasion.json
 
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)
@@ -96,6 +115,9 @@ scale: .venv/.package
 	@$(V)/python -m pip install --quiet --disable-pip-version-check py-spy
 	@touch $@
 
+bench-start: .venv/.package
+	@$(V)/python -m tests.tools.bench_start $(if $(RUNS),--runs $(RUNS))
+
 flame: .venv/.flame
 	@$(V)/python -m tests.tools.flame $(if $(OUT),--out $(OUT))
 
@@ -129,6 +151,16 @@ agents: .venv/.engine .venv/.node
 clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
+pages: .venv/.package .venv/.node .venv/.browser
+	@$(V)/python -m pytest tests/explorer tests/gateway/test_live.py -k "explorer or page or draw or proof"
+	@$(V)/python -m tests.tools.pages_live
+
+pages-shots: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")
+
+pages-weight: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_weight $(if $(VISITS),--visits $(VISITS))
+
 economy: .venv/.package
 	@$(V)/python -m p2p simulate economy $(if $(FULL),--full --out docs/economy,--out docs/economy/quick)
 
@@ -160,7 +192,8 @@ newcomer: .venv/.package
 	@touch $@
 
 docs: .venv-docs/.ready
-	@.venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@! grep -rlE '<(script|img)[^>]+src="https?:|<link[^>]+rel="(stylesheet|preconnect)"[^>]+href="https?:' $(or $(OUT),build/site) --include='*.html' || { echo "docs: these pages load something from elsewhere"; exit 1; }
 	@echo "docs: $(or $(OUT),build/site)/index.html"
 
 clean:

@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.files import write_file
 from p2p.base.genesis import CheckRules, Genesis, load_genesis
 from p2p.base.keys import Key
+from p2p.base.toml_file import dump_toml
 from p2p.client.network_file import dump_network
 from p2p.lab import attacks
 from p2p.peer.control import call
@@ -98,6 +99,8 @@ def _bring_up(
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}
     network = Running(directory, folders, up(directory, folders, lent, say), lent)
     write_file(directory / NETWORK_FILE, dump_network(network.genesis, (network.bootstrap,)).encode(), field="dir")
+    settings = dump_toml({"bootstrap": [network.bootstrap]})  # so that `folkmoot ask --dir DIR/client` finds a peer
+    write_file(network.client / "config.toml", settings.encode(), field="dir")
     return network
 
 

@@ -137,7 +137,8 @@ class Net:
     def ask_command(self, prompt: str, peer: int, extra: dict[str, str], folder: Path | None = None) -> list[str]:
         """folder: of the account that asks; the client's by default."""
         folder = folder or self.directory / "client"
-        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(folder)]
+        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--no-stdin", "--peer", self.address(peer)]
+        argv += ["--dir", str(folder)]
         for name, value in extra.items():
             argv += ["--" + name.replace("_", "-"), value]
         return [*argv, "--", prompt]

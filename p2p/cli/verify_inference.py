@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from p2p.base.errors import ConfigError, InvalidRequest, Unavailable
 from p2p.cli import questions
 from p2p.cli.arguments import default_dir, is_id, read_genesis
+from p2p.cli.exit_codes import UNCHECKED
 from p2p.cli.output import show
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from p2p.verification.profile import Profile
 
 DEFAULT_DIR = default_dir()
-INVALID = 3  # exit status
+INVALID = UNCHECKED  # exit status
 
 
 def register(commands: Any) -> None:

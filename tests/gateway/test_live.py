@@ -6,13 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
 import trio
 
+from p2p.client.answer_proof import parse_proof
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.processes import alive, launch, read_state, stop
+from tests.explorer.browser import connected, running
 from tests.net_lab import Net, until
 from tests.tools.abuse import deeds
 from tests.tools.abuse.lies import wrong_types
@@ -116,6 +119,46 @@ def test_an_answer_bound_to_a_schema_is_valid(url: str) -> None:
     ).choices[0]
     assert found.finish_reason == "stop"
     assert set(json.loads(found.message.content)) == {"n", "ok"}
+
+
+def test_a_proof_of_the_answer_is_kept_for_whoever_may_ask(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(model=DEFAULT_MODEL, messages=ASKED, max_tokens=6)
+    name = raw.headers["x-folkmoot-inference"]
+    found = httpx.get(f"{url}/v1/folkmoot/inferences/{name}/proof")
+    proof = parse_proof(found.content)
+    assert proof.signed_request.inference_id.hex() == name
+    assert proof.text == raw.parse().choices[0].message.content
+    assert httpx.get(f"{url}/v1/folkmoot/inferences/{'00' * 32}/proof").status_code == 404
+
+
+def test_the_explorer_beside_it_tells_an_answers_whole_story_and_a_browser_draws_again(net: Net, url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(model=DEFAULT_MODEL, messages=ASKED, max_tokens=12)
+    name = raw.headers["x-folkmoot-inference"]
+    ended = net.final(name)
+
+    def story() -> Any:
+        answer = httpx.get(f"{url}/explorer/api/inferences/{name}")
+        found = answer.json() if answer.status_code == 200 else None
+        return found if found and found["inference"]["status"] == ended["status"] and found["steps"] else None
+
+    found = until(story)
+    assert {"START", "FINISH"} <= {step["kind"] for step in found["steps"]}
+    rows = {row["node"]: row for row in httpx.get(f"{url}/explorer/api/hosts").json()["hosts"]}
+    assert rows[ended["executor"]]["timed"]["answers"] >= 1
+    assert sum(row["looks"] > 0 for row in rows.values()) >= 1
+    with running() as devtools:
+        trio.run(_look, devtools, f"{url}/explorer/#/inferences/{name}")
+
+
+async def _look(devtools: str, url: str) -> None:
+    async with connected(devtools) as browser, browser.page() as page:
+        await page.goto(url)
+        await page.wait("[...document.querySelectorAll('#draw-checks b')].some(one => one.textContent === 'Draw')")
+        await page.wait("[...document.querySelectorAll('#draw-checks .mark')].every(one => one.ariaLabel === 'holds')")
+        await page.wait("document.body.innerText.includes('hashes to the root on chain')")
+        assert page.complaints == []
 
 
 def test_messages_and_responses_answer_too(url: str) -> None:

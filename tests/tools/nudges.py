@@ -1,9 +1,9 @@
 """`make nudges`: a host bends an answer inside its grammar, at one token; is it refused, and is no honest token?
 
 Where the tape's own token is better by a hair, less than check.PROOF_NATS, one token alone is no proof: another
-machine's rounding could do it. Such nudges are counted apart. Real vLLM. Each question is answered honestly once, and once by the attack `grammar_nudged`; a validator's checks look
-at both: stage 0, then one replay by the same engine (equal kernels). Exit code 1 when a nudge passes, an honest answer
-is refused, or an honest token loses.
+machine's rounding could do it. Such nudges are counted apart. Real vLLM. Each question is answered honestly once, and
+once by the attack `grammar_nudged`; a validator's checks look at both: stage 0, then one replay by the same engine
+(equal kernels). Exit code 1 when a nudge passes, an honest answer is refused, or an honest token loses.
 
     python -m tests.tools.nudges [--count 40]
 """

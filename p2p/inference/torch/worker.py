@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.errors import InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import TOKEN_TIMEOUT_S
 from p2p.inference.torch.decode import Decoder, Event, admit
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
@@ -195,8 +195,9 @@ class Worker:
 
 
 def _fail(ticket: object, error: Exception) -> None:
-    """End a ticket: whatever went wrong, its owner gets Unavailable."""
+    """End a ticket: whatever went wrong, its owner gets Unavailable, but for tokens that the model does not have."""
     assert isinstance(ticket, Ticket)
-    if not isinstance(error, Unavailable):
+    refused = isinstance(ticket.work, Score) and isinstance(error, InvalidRequest) and error.field == "tokens"
+    if not (isinstance(error, Unavailable) or refused):
         error = Unavailable(f"the torch engine failed: {type(error).__name__}: {error}"[:300], field="ml_node")
     ticket.give(error)

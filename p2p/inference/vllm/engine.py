@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 
-from p2p.base.errors import Unavailable
+from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import digest
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S
 from p2p.base.serving_limits import TOP_RANKS
@@ -35,6 +35,9 @@ class Look(Enum):
     THERE = 0
     SILENT = 1  # no answer, or a bad one: it may be busy
     GONE = 2  # nothing listens there, or the connection broke
+
+
+UNKNOWN_ID = "out of vocabulary"  # in what vLLM says of an id that the model does not have
 
 
 class VllmClient:
@@ -188,6 +191,8 @@ async def _check_status(answer: httpx.Response) -> None:
         if len(said) > 300:
             break
     text = said[:300].decode(errors="replace")
+    if answer.status_code == 400 and UNKNOWN_ID in text:
+        raise InvalidRequest(f"the ML node refuses the tokens: {text}", field="tokens")
     raise Unavailable(f"the ML node answers {answer.status_code}: {text}", field="ml_node")
 
 
