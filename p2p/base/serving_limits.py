@@ -100,6 +100,7 @@ MAX_OVERTAKEN: Final = 16  # jobs that may overtake one for which there is no ro
 KV_FULL: Final = 0.95  # share of the KV cache from which on an ML node that works gets nothing more
 ENGINE_QUEUE_S: Final = 3.0  # for which an engine's own queue may hold jobs before it gets no more: two looks
 MAX_AFFINE: Final = 4096  # sessions for which the ML node that served them last is remembered
+AFFINE_S: Final = 3600.0  # after their last turn: by then SESSION_HEIGHTS are over
 RETRY_LEAST_S: Final = 1  # shortest and longest time that a Busy names
 RETRY_MOST_S: Final = 60
 RATE_HALF_S: Final = 60.0  # in which a measured rate counts half

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p.base.errors import StorageError, Unavailable
+
 if TYPE_CHECKING:
     from p2p.gateway.keys import Keys
     from p2p.peer.node import Node
@@ -33,9 +35,17 @@ def http_task(
     check_reach(host, keys)
 
     async def run(node: Node) -> None:
-        await node.tasks.keep("http", partial(_serve, node, host, port, keys, say))
+        await node.tasks.keep("http", partial(_serve_apart, node, host, port, keys, say))
 
     return run
+
+
+async def _serve_apart(node: Node, host: str, port: int, keys: Keys, say: Callable[[str], None]) -> None:
+    """As _serve. A store that fails ends a peer (node.py); what the gateway keeps is none of that."""
+    try:
+        await _serve(node, host, port, keys, say)
+    except* StorageError as failed:
+        raise Unavailable(f"the gateway cannot keep its files: {failed.exceptions[0]}", field="http") from failed
 
 
 async def _serve(node: Node, host: str, port: int, keys: Keys, say: Callable[[str], None]) -> None:
@@ -56,7 +66,6 @@ async def _serve(node: Node, host: str, port: int, keys: Keys, say: Callable[[st
         source = LinksSource(client.links, network.peer_id)
         async with open_explorer(source, timing=backend.times.rows, chat=True) as pages, trio.open_nursery() as nursery:
             nursery.start_soon(backend.keep_fresh)
-            await serve(
-                backend, listeners, keys, trio.Event(), registry=node.metrics, beside=lambda app: Beside(pages, app),
-            )
+            beside = partial(Beside, pages)
+            await serve(backend, listeners, keys, trio.Event(), registry=node.metrics, beside=beside)
             nursery.cancel_scope.cancel()

@@ -240,7 +240,7 @@ class Scripted:
             last if last <= self.tops else 0, 2_500_000, 91_240, 40_000 if epoch == 1 else 0, 0, 88_000, 3_200, 0,
             1_840, 0, 7_600, 12,
         )
-        own = network.OwnSums(31_000, 2_600, 30_100, 812_000, 1_100, 0, 0, 0, 0, 0)
+        own = network.OwnSums(31_000, 2_600, 30_100, 812_000, 1_100, 0, 0, 0, 0, 0, 0)
         return network.EarningsAnswer(
             self.tops, epoch, epoch * 20 + 1, last, body["node"], True, (), -1, own, sums, (),
         )

@@ -16,7 +16,7 @@ from tests.gateway.asking import ask, chat
 from tests.gateway.scripted import Answer, ScriptedBackend, inference
 
 CHAT = "/v1/chat/completions"
-DOCS = Path(__file__).parents[2] / "docs" / "gateway.md"
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 @pytest.mark.parametrize(("headers", "status"), [
