@@ -152,8 +152,7 @@ clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
 pages: .venv/.package .venv/.node .venv/.browser
-	@$(V)/python -m pytest tests/explorer tests/gateway/test_live.py -k "explorer or page or draw or proof"
-	@$(V)/python -m tests.tools.pages_live
+	@$(V)/python -m pytest tests/explorer tests/explorer/live_pages.py
 
 pages-shots: .venv/.package .venv/.browser
 	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")
