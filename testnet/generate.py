@@ -56,6 +56,7 @@ class Plan:
     model_dir: Path | None = None  # the model that is served; None: an invented one, for a fake ML node
     cheats: Mapping[int, str] = field(default_factory=dict)  # number of a peer, from 0 -> name of its attack
     honest_ml_node: str = ""  # URL of the ML node that cheats check others' work with
+    context_tokens: int = 2048  # of the model, prompt and answer together
     serving: bool = True  # False: no peer serves a model
     settings: tuple[tuple[str, Any], ...] = ()  # more of config.toml, or of lab.toml, for every peer
     validation_window: int = 60  # heights
@@ -97,8 +98,9 @@ def generate(plan: Plan) -> list[Path]:
     # planted faults are paid by the planter's owner, collateral by the depositor
     if len(first) < len(peers) or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
+    models = (_spec(plan.model_dir, plan.context_tokens),)
     genesis = Genesis(
-        VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts, (_spec(plan.model_dir),),
+        VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts, models,
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
         sprint=plan.sprint,
     )
@@ -140,7 +142,7 @@ def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
     return lab
 
 
-def _spec(model_dir: Path | None) -> ModelSpec:
+def _spec(model_dir: Path | None, context: int) -> ModelSpec:
     """What the genesis file says of the model in `model_dir`; None: of the simulated one."""
     if model_dir is None:
         from testnet.simulated_engine import EOS, TEMPLATE, tokenizer_json
@@ -160,6 +162,6 @@ def _spec(model_dir: Path | None) -> ModelSpec:
             "template_tokens": facts.template_tokens, "tool_format": facts.tool_format or "hermes",
         }
     return ModelSpec(
-        DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,
+        DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, context,
         kernel_distance_milli=KERNEL_DISTANCE_MILLI, **files,
     )

@@ -16,22 +16,19 @@ from p2p.cli.output import aligned, readable, show
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
 
-QUERIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("status", "what the peer in --dir does: height, connections, ML node, failures", {}),
-    ("peers", "the peers that the peer in --dir is connected to", {}),
-    ("verification", "how well the network checks, and each participant's conduct in this epoch", {}),
-    ("sprint", "this epoch's sprint: who answered how much, what was checked, next epoch's weights", {}),
-    ("block", "a block and its records", {
+QUERIES: dict[str, dict[str, Any]] = {  # what is asked, and its argument
+    "status": {}, "peers": {}, "verification": {}, "sprint": {},
+    "block": {
         "dest": "height", "type": whole(1, MAX_HEIGHT), "metavar": "HEIGHT", "help": "the block's height, from 1",
-    }),
-    ("inference", "everything on chain about one inference", {
+    },
+    "inference": {
         "dest": "id", "metavar": "ID", "help": "the inference's id, 64 hexadecimal digits, as `folkmoot ask` prints it",
-    }),
-)
+    },
+}
 
 
 def register(commands: Any) -> None:
-    init = commands.add_parser("init", help="make keys and a configuration for a new peer or client")
+    init = commands.add_parser("init")
     init.add_argument("dir", type=Path, metavar="DIR", help="the folder to make; files in it are never overwritten")
     init.add_argument("--network", metavar="NAME", help="the network's name (default: the genesis file's)")
     init.add_argument("--genesis", type=Path, metavar="FILE", help="the network's genesis file, to be copied into DIR")
@@ -43,9 +40,16 @@ def register(commands: Any) -> None:
         "--listen", action="append", default=[], metavar="MULTIADDR",
         help="where the peer listens; may be repeated (default: all interfaces)",
     )
+    init.add_argument(
+        "--account-elsewhere", action="store_true",
+        help="make no account.key: the owner's key stays on another machine (docs/operations.md, Keys)",
+    )
+    init.add_argument(
+        "--unlocked", action="store_true", help="do not ask for a passphrase that locks account.key",
+    )
     init.set_defaults(run=run_init)
-    for name, text, argument in QUERIES:
-        command = commands.add_parser(name, help=text)
+    for name, argument in QUERIES.items():
+        command = commands.add_parser(name)
         if argument:
             command.add_argument(**argument)
         command.add_argument(
@@ -79,15 +83,28 @@ def run_init(options: argparse.Namespace) -> int:
             )
     if genesis is not None:
         write_file(directory / "genesis.cbor", encode(genesis), field="dir")
-    node, account = Key.generate(), Key.generate()
+    node = Key.generate()
+    made = {"dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex()}
+    if not options.account_elsewhere:
+        made |= _make_account(directory, unlocked=options.unlocked)
     write_file(directory / "config.toml", dump_toml(table).encode(), field="dir")
     node.save(directory / "node.key")
-    account.save(directory / "account.key")
-    made = {
-        "dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex(), "account": account.public.hex(),
-    }
     show(options, made, lambda: aligned(made, 8))
     return 0
+
+
+def _make_account(directory: Path, *, unlocked: bool) -> dict[str, str]:
+    """account.key, locked where a passphrase is given or a terminal can be asked for one. Raises ConfigError."""
+    import sys
+
+    from p2p.base.keys import Key
+    from p2p.base.passphrase import is_given, passphrase
+
+    account, file = Key.generate(), directory / "account.key"
+    locks = not unlocked and (is_given() or sys.stdin.isatty())
+    account.save(file, passphrase(str(file), again=True) if locks else None)
+    said = "account.key, by the passphrase" if locks else f"no; lock it with: folkmoot key lock {file}"
+    return {"account": account.public.hex(), "locked": said}
 
 
 def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], Genesis | None]:

@@ -22,7 +22,7 @@ _COLUMNS = ("name", "state", "jobs", "KV cache", "engine", "starts", "model", "w
 
 
 def register(commands: Any) -> None:
-    ml = commands.add_parser("ml", help="the ML nodes of a peer: list, add, drain, remove")
+    ml = commands.add_parser("ml")
     actions = ml.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="each ML node: its state, jobs, room and what it said last")
     add = actions.add_parser("add", help="serve by one more ML node, from now on and after each start")
@@ -45,7 +45,7 @@ def register(commands: Any) -> None:
     remove = actions.add_parser("remove", help="drain it, stop it when it is idle, and forget it")
     remove.add_argument("--now", action="store_true", help="stop it at once: what runs there goes to other peers")
     for one in (drain, remove):
-        one.add_argument("name", metavar="NAME")
+        one.add_argument("name", metavar="NAME", help="its name, as `folkmoot ml list` prints it")
     for one, run in ((listed, run_list), (add, run_add), (drain, run_drain), (remove, run_remove)):
         one.add_argument(
             "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)"
@@ -84,12 +84,14 @@ def run_drain(options: argparse.Namespace) -> int:
 
 
 def run_remove(options: argparse.Namespace) -> int:
+    from p2p.peer.ml_drained import note_drained
     from p2p.peer.ml_settings import remove_entry
 
     answer = _asked(options, {"op": "ml_remove", "name": options.name, "now": options.now})
     if answer is None:
         if not remove_entry(_file(options.dir), options.name):
             raise ConfigError(f"{_file(options.dir)} names no ML node {options.name[:80]!r}", field="name")
+        note_drained(options.dir, options.name, on=False)
         answer = {"ml_nodes": _settings(options.dir)}
     return _shown(options, answer)
 

@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from p2p.base.types import Params
 from p2p.verification import tape
 from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
-from p2p.verification.masks import Unseen, sides
+from p2p.verification.marks import MARKS, MarkedRow, is_masked
+from p2p.verification.masks import Sides, Unseen, sides
 from p2p.verification.sampling import Sampling, SamplingState
 
 Floats = NDArray[np.float64]
@@ -92,9 +93,9 @@ def _replay(
     if not np.isfinite(plain[chosen]):  # not allowed at all, which stage 0 refuses
         return -CAP, CAP, CAP, 1.0, -1.0
     stretched = _stretch(state, ids)
-    where = sides(plain, _unseen(chosen, row, state), params, edge * float(stretched.max()))
+    where = _sides(chosen, row, plain, state, edge * float(stretched.max()))
     free = np.where(np.isfinite(plain), plain + noise * scale, -np.inf)
-    tempted = _tempted(chosen, free, where.inside, where.outside) if _is_masked(params) else -1.0
+    tempted = _tempted(chosen, free, where.inside, where.outside) if is_masked(state.sampling) else -1.0
     if where.outside[chosen]:
         floor = plain[~where.outside].min(initial=float(plain.max()))
         return 0.0, 0.0, max(float(floor - plain[chosen]), ROUNDING), 0.0, tempted
@@ -113,9 +114,19 @@ def _replay(
     return float(lead), float(plain[other] - plain[chosen]), 0.0, 1.0, tempted
 
 
-def _is_masked(params: Params) -> bool:
-    masks = params.top_k or params.top_p_milli < 1000 or params.min_p_milli
-    return bool(masks and params.temperature_milli)
+def _sides(
+    chosen: int, row: Mapping[int, float], plain: Floats, state: SamplingState, apart: float
+) -> Sides:
+    """On which side of the masks each candidate of the row is. apart: nats, as masks.sides says."""
+    if not isinstance(row, MarkedRow):
+        return sides(plain, _unseen(chosen, row, state), state.sampling.params, apart)
+    # exact: the engine saw all tokens, and names the least one inside
+    names, allowed = list(row), np.isfinite(plain)
+    floor = plain[names.index(row.least)] if is_masked(state.sampling) else -np.inf
+    near = apart if apart > EXACT_NATS else 0.0  # equal kernels have the same floor
+    inside = allowed & (plain >= floor + near)
+    inside[names.index(row.winner)] |= near == 0.0
+    return Sides(inside, ~inside & (~allowed | (plain < floor - apart)))
 
 
 def _tempted(chosen: int, free: Floats, inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
@@ -150,9 +161,16 @@ def _unseen(chosen: int, row: Mapping[int, float], state: SamplingState) -> Unse
     return Unseen(state.moved(np.full(ids.size, lowest), ids), lowest)
 
 
+def _lowest(row: Mapping[int, float]) -> float:
+    """What no token outside the row exceeds: marks may lie below it."""
+    if not isinstance(row, MarkedRow):
+        return min(row.values())
+    return sorted(row.values(), reverse=True)[max(min(len(row), ROW_TOP) - MARKS, 1) - 1]
+
+
 def _numbers(position: Position, row: Mapping[int, float]) -> tuple[float, float]:
     """(distance, chosen), from published and own log-probabilities."""
-    lowest = min(row.values())
+    lowest = _lowest(row)
     pairs = [(p, row.get(token, lowest)) for token, p in dict(position.top).items() if p > _FLOOR]
     chosen = abs(position.logprob - row[position.token])
     if not pairs:

@@ -29,6 +29,7 @@ from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.torch.cache import ATTENTION, SlotCache
 from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification.engine import Job, Row
+from p2p.verification.marks import MarkedRow, marks
 from p2p.verification.sampling import Sampling, sampling_of
 
 LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
@@ -97,6 +98,26 @@ class TorchModel:
         """For each output position the `top` best tokens and the actual one, each with its log-probability. See
         prefill_rows_batch for errors."""
         return self.prefill_rows_batch([(prompt_tokens, output_tokens)], top)[0]
+
+    def replayed_rows(self, job: Job, top: int) -> tuple[Row, ...]:
+        """As prefill_rows of `job.prefix`, each row with what the tape takes by the whole vocabulary."""
+        prompt, output = (*job.prompt_tokens, *job.begun), job.prefix
+        self.check([*prompt, *output])
+        if not output:
+            return ()
+        state, rows = self.sampling(job).begin(), list[Row]()
+        with torch.inference_mode():
+            hidden = self.forward([[*prompt, *output][:-1]], None)[0, len(prompt) - 1 :]
+            for start in range(0, len(output), LOGIT_ROWS):
+                some = torch.tensor(output[start : start + LOGIT_ROWS], dtype=torch.int64, device=self.device)
+                logprobs = torch.log_softmax(self.logits(hidden[start : start + LOGIT_ROWS]), dim=1)
+                best = torch.topk(logprobs, min(top, self.vocab), dim=1).indices.tolist()
+                for token, ids, row in zip(some.tolist(), best, logprobs.double().cpu().numpy(), strict=True):
+                    winner, least = marks(row, state, job.seed)
+                    seen = {one: float(row[one]) for one in (*ids, token, winner, least)}
+                    rows.append(MarkedRow(seen, winner, least))
+                    state.accept(token)
+        return tuple(rows)
 
     def prefill_rows_batch(
         self, pairs: Sequence[Pair], top: int, max_tokens: int = PREFILL_TOKENS

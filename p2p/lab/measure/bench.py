@@ -157,6 +157,6 @@ def _epochs(evaluation: Evaluation) -> list[dict[str, Any]]:
         for name in ("honest_b16", "honest_b1") if (found := of(name))
     ]
     for name, case, share in CHEATS:
-        if cheating := of(case):
+        if (cheating := of(case)) and (honest or share == 1.0):
             rows.append(play(honest, cheating, share, epochs=300, length=1000, seed=evaluation.seed).row(name))
     return rows

@@ -50,7 +50,7 @@ def play(
     quick sum in floating point says which epochs come near a conviction; these alone are played with the ledger's test.
     """
     rng, found = np.random.default_rng(seed), []
-    own, other = np.asarray(honest), np.asarray(cheating or honest)
+    own, other = np.asarray(honest or cheating), np.asarray(cheating or honest)
     for _ in range(epochs):
         cheats = (rng.random(length) < share) & bool(cheating)
         drawn = np.where(cheats, other[rng.integers(other.size, size=length)], own[rng.integers(own.size, size=length)])

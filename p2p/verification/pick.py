@@ -25,7 +25,7 @@ def pick(logprobs: tape.Floats, state: SamplingState, seed: bytes) -> int:
     """The token that the tape chooses next. logprobs: (vocab,), log-probabilities. state: before that token."""
     params, position = state.sampling.params, len(state.output)
     # scores() adds the noise last, so with none it gives masked values / T
-    values = state.scores(logprobs, _ids(logprobs.size), np.zeros(1))
+    values = state.scores(logprobs, whole(logprobs.size), np.zeros(1))
     best = int(np.argmax(values))
     if params.temperature_milli == 0:
         return best
@@ -40,7 +40,8 @@ def pick(logprobs: tape.Floats, state: SamplingState, seed: bytes) -> int:
 
 
 @lru_cache(maxsize=2)
-def _ids(vocabulary: int) -> Ids:
+def whole(vocabulary: int) -> Ids:
+    """All token ids; the same array each time."""
     return np.arange(vocabulary, dtype=np.int64)
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from p2p.base.types import Params
 from p2p.inference.torch.decode import admit
 from p2p.inference.torch.model import groups
-from p2p.inference.torch.pick import pick
 from p2p.verification import tape
 from p2p.verification.engine import Job
+from p2p.verification.pick import pick
 from p2p.verification.sampling import Sampling, SamplingState
 
 SEED = b"\x05" * 32
