@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak
 export PROMPT
 
 setup: .venv/.package
@@ -31,6 +31,10 @@ engine: .venv/.engine
 	@$(PYTHON) scripts/install.py node
 	@touch $@
 
+.venv/.family: .venv/.engine scripts/install.py p2p/inference/stack/gemma.py p2p/inference/stack/gemma_chat.jinja
+	@$(PYTHON) scripts/install.py family
+	@touch $@
+
 .venv/.network: .venv/.package
 	@scripts/network-tools.sh
 	@touch $@
@@ -42,17 +46,20 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check .venv/.node .venv/.network
+test: check .venv/.node .venv/.family .venv/.network
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench
 
 bench-verify: .venv/.engine
-	@$(V)/python -m p2p.lab.measure $(if $(SMALL),--small --dir .bench/small)
+	@$(V)/python -m p2p.lab.measure $(if $(MODEL),--model "$(MODEL)" --dir ".bench/$(notdir $(MODEL))") $(if $(SMALL),--small --dir .bench/small$(if $(MODEL),-$(notdir $(MODEL))))
 
 cheats: .venv/.engine
 	@$(V)/python -m testnet.cheats
+
+families: .venv/.family
+	@$(V)/python -m testnet.families $(if $(SHORT),--short)
 
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)

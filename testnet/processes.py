@@ -179,15 +179,16 @@ def up(
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server",
+    directory: Path, name: str, model: Path, say: Say, *, serves: str, module: str = "p2p.inference.vllm.server",
     flags: Sequence[str] = (),
 ) -> str:
     """Start an ML node, pass on its lines of progress, and wait for its line `ready URL`. Returns the URL.
 
-    flags: more of vLLM's own. Raises Unavailable when it ends, or is not ready within ML_NODE_TIMEOUT_S.
+    serves: the model's name in requests. flags: more of vLLM's own. Raises Unavailable when it ends, or is not ready
+    within ML_NODE_TIMEOUT_S.
     """
     log = directory / "log" / f"{name}.out"
-    argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log"), *flags]
+    argv = [module, "--model", str(model), "--name", serves, "--log", str(directory / "log" / f"{name}.log"), *flags]
     start(name, argv, log, directory)
     shown, deadline = 0, time.monotonic() + ML_NODE_TIMEOUT_S
     while time.monotonic() < deadline:

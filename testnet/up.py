@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.genesis import CheckRules, Genesis, load_genesis
 from p2p.base.keys import Key
 from p2p.lab import attacks
+from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.processes import Say, fresh_directory, read_state, start_ml_node, stop, up
@@ -77,7 +78,7 @@ def _bring_up(
 
         model = prepare_model(say)
         say(f"starting {ml_nodes} ML node{'s' if ml_nodes > 1 else ''} (vLLM, about a minute)")
-        urls = [start_ml_node(directory, f"ml{i + 1}", model, say) for i in range(ml_nodes)]
+        urls = [start_ml_node(directory, f"ml{i + 1}", model, say, serves=DEFAULT_MODEL) for i in range(ml_nodes)]
         altered = _altered_nodes(directory, model, cheats, say)
     plan = Plan(
         directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "",
@@ -104,6 +105,8 @@ def _altered_nodes(directory: Path, model: Path, cheats: Mapping[int, str], say:
         if kind not in found:
             say(f"starting the ML node of {name}: {attack.weights or ' '.join(attack.vllm_flags)}")
             folder = weights.prepare(attack.weights, say, model) if attack.weights else model
-            found[kind] = start_ml_node(directory, f"ml-{attack.weights or name}", folder, say, flags=attack.vllm_flags)
+            found[kind] = start_ml_node(
+                directory, f"ml-{attack.weights or name}", folder, say, serves=DEFAULT_MODEL, flags=attack.vllm_flags,
+            )
         urls[index] = found[kind]
     return urls

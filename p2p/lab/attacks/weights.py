@@ -54,8 +54,11 @@ def _build(name: str, source: Path, folder: Path) -> None:
     else:
         with torch.no_grad():
             for key, weight in model.named_parameters():
-                if "layers." in key and weight.dim() == 2:
-                    weight.copy_(rounded(name, weight.float()).to(weight.dtype))
+                if "layers." not in key or weight.dim() < 2:
+                    continue
+                # the experts of a mixture are kept as one tensor (experts, out, in)
+                for matrix in weight if weight.dim() == 3 else [weight]:
+                    matrix.copy_(rounded(name, matrix.float()).to(matrix.dtype))
     model.save_pretrained(str(folder), safe_serialization=True)
     for file in source.iterdir():
         if file.is_file() and not (folder / file.name).exists() and not file.name.endswith(
