@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak
+.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs
 export PROMPT
 
 setup: .venv/.package
@@ -140,5 +140,23 @@ epochs: .venv/.engine
 ledger-soak: .venv/.package
 	@$(V)/python -m tests.ledger.soak --transactions $(TRANSACTIONS) $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
+package: .venv/.package
+	@$(V)/python -m tests.tools.package $(if $(OUT),--out $(OUT))
+
+newcomer: .venv/.package
+	@$(V)/python -m tests.tools.newcomer $(if $(PATHS),--paths $(PATHS)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(OUT),--out $(OUT))
+
+# mkdocs has an environment of its own: what it depends on is nothing that a peer should have
+.venv-docs/.ready: pyproject.toml
+	@echo "[setup] mkdocs-material, in .venv-docs (25 MB)"
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" > .venv-docs/docs.txt
+	@.venv-docs/bin/pip install --quiet --disable-pip-version-check --requirement .venv-docs/docs.txt
+	@touch $@
+
+docs: .venv-docs/.ready
+	@.venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@echo "docs: $(or $(OUT),build/site)/index.html"
+
 clean:
-	rm -rf .venv .testnet .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .testnet .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,8 +6,9 @@ figures are medians of pairs, ratios of the same run. All of them share the mach
     python -m testnet.bench_serve [--pairs 20] [--concurrency 1,4,16] [--dir DIR]
 
 Rows: time to the first token of a short question; of the second turn of a conversation with long history; of the same
-peer asked by the client library without the gateway; tokens a second with several streams at once; CPU of the peers a
-streamed token; and, where it is installed, what `vllm bench serve` says of both.
+peer asked by the client library without the gateway; where the time to the first token goes; tokens a second with
+several streams at once; CPU of the peers a streamed token; and, where it is installed, what `vllm bench serve` says of
+both.
 """
 
 from __future__ import annotations
@@ -30,18 +31,32 @@ import trio
 from p2p.base.body import one_message
 from p2p.base.types import Params
 from p2p.client.client import Client
-from p2p.client.events import Token
+from p2p.client.events import Accepted, Token
 from p2p.client.question import Question
 from p2p.inference.stack.model import prepare_model
 from p2p.peer.config import DEFAULT_MODEL
+from testnet.hops import hops
 from testnet.processes import read_state, start, stop
 from testnet.up import Running, bring_up
 
-SHORT_TOKENS, LONG_TOKENS = 16, 48  # of answers
+SHORT_TOKENS, LONG_TOKENS = 16, 128  # of answers
 HISTORY = " ".join(f"Fact {at}: the {at}th lighthouse of the coast has {at % 7} steps." for at in range(66))  # 1,300
 QUESTIONS = ("Say hello.", "Name a colour.", "Where is Rome?", "Count to three.", "What is tea?")
 TICKS = os.sysconf("SC_CLK_TCK")
 GATEWAY_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One streamed answer."""
+
+    first_s: float  # to the first text
+    took_s: float
+    tokens: int
+    text: str
+    inference: str  # its id; empty from vLLM
+    timing: str  # the header Server-Timing
+    begun_s: float  # on the machine's monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +67,14 @@ class Server:
     url: str
     http: httpx.AsyncClient
 
-    async def stream(self, messages: Sequence[dict[str, str]], tokens: int) -> tuple[float, float, int, str]:
-        """(seconds to the first text, to the end, tokens, text). Returns when the answer was checked, which the seconds
-        do not have: here its validators use the same vLLM, and would slow the next one."""
+    async def stream(self, messages: Sequence[dict[str, str]], tokens: int) -> Streamed:
+        """One answer. Returns when it was checked, which its times do not have: here its validators use the same vLLM,
+        and would slow the next one."""
         body = {
             "model": DEFAULT_MODEL, "messages": list(messages), "max_tokens": tokens, "stream": True,
             "temperature": 0.7, "min_tokens": tokens, "stream_options": {"include_usage": True},
         }
-        begun, first, pieces, counted = time.perf_counter(), 0.0, list[str](), 0
+        begun, first, pieces, counted = time.monotonic(), 0.0, list[str](), 0
         async with self.http.stream("POST", f"{self.url}/v1/chat/completions", json=body, timeout=300) as answer:
             if answer.status_code != 200:
                 raise RuntimeError(f"{self.name}: {answer.status_code} {(await answer.aread())[:200]!r}")
@@ -72,16 +87,22 @@ class Server:
                 counted = (event.get("usage") or {}).get("completion_tokens", counted)
                 choices = event.get("choices") or [{}]
                 if text := (choices[0].get("delta") or {}).get("content"):
-                    first = first or time.perf_counter() - begun
+                    first = first or time.monotonic() - begun
                     pieces.append(text)
             inference = answer.headers.get("x-folkmoot-inference", "")
-        took = time.perf_counter() - begun
-        while inference:
+        took = time.monotonic() - begun
+        if inference:
+            await self.checked(inference)
+        timing = answer.headers.get("server-timing", "")
+        return Streamed(first, took, counted, "".join(pieces), inference, timing, begun)
+
+    async def checked(self, inference: str) -> None:
+        """Returns when the network has done with the inference."""
+        while True:
             found = await self.http.get(f"{self.url}/v1/folkmoot/inferences/{inference}")
             if found.status_code == 200 and found.json()["end_height"]:
-                break
+                return
             await trio.sleep(0.2)
-        return first, took, counted, "".join(pieces)
 
 
 def asked(text: str) -> list[dict[str, str]]:
@@ -96,15 +117,19 @@ def row(name: str, ours: Sequence[float], theirs: Sequence[float], scale: float 
     print(f"{name:44}{one * scale:9.1f}{other * scale:9.1f}{(one - other) * scale:9.1f}{p99:9.1f}{one / other:8.2f}")
 
 
-async def first_tokens(both: Sequence[Server], pairs: int) -> None:
+async def first_tokens(both: Sequence[Server], pairs: int) -> list[Streamed]:
+    """Returns the network's answers, for the table of hops."""
     found: tuple[list[float], list[float]] = ([], [])
+    ours: list[Streamed] = []
     for number in range(pairs + 1):  # the first pair warms both ways up
         for at, server in enumerate(both):
             # each question is asked once of each: a prefix cache has no part of it
-            first, *_ = await server.stream(asked(f"{number}.{at} {QUESTIONS[number % 5]}"), SHORT_TOKENS)
+            streamed = await server.stream(asked(f"{number}.{at} {QUESTIONS[number % 5]}"), SHORT_TOKENS)
             if number:
-                found[at].append(first)
+                found[at].append(streamed.first_s)
+                ours += [streamed] if streamed.inference else []
     row("time to first token, short question, ms", *found)
+    return ours
 
 
 async def second_turns(both: Sequence[Server], pairs: int) -> None:
@@ -112,29 +137,34 @@ async def second_turns(both: Sequence[Server], pairs: int) -> None:
     for number in range(pairs):
         for at, server in enumerate(both):
             history = asked(f"Conversation {number}.{at}. {HISTORY} {QUESTIONS[number % 5]}")
-            text = (await server.stream(history, SHORT_TOKENS))[3]
+            text = (await server.stream(history, SHORT_TOKENS)).text
             then = [*history, {"role": "assistant", "content": text}, *asked("And then?")]
-            found[at].append((await server.stream(then, SHORT_TOKENS))[0])
+            found[at].append((await server.stream(then, SHORT_TOKENS)).first_s)
     row("time to first token, turn 2 of a session, ms", *found)
 
 
-async def by_library(gateway: Server, network: Running, pairs: int) -> None:
-    """The same network without the gateway in between."""
-    found: tuple[list[float], list[float]] = ([], [])
+async def by_library(gateway: Server, network: Running, pairs: int) -> tuple[list[Streamed], list[Streamed]]:
+    """The same network without the gateway in between. Returns the answers of both ways."""
+    found: tuple[list[Streamed], list[Streamed]] = ([], [])
     async with Client.open(network.client, peers=[network.address(at) for at in range(4)]) as client:
         for number in range(pairs + 1):
-            first, *_ = await gateway.stream(asked(f"g{number} {QUESTIONS[number % 5]}"), SHORT_TOKENS)
+            first = await gateway.stream(asked(f"g{number} {QUESTIONS[number % 5]}"), SHORT_TOKENS)
             body = one_message(f"l{number} {QUESTIONS[number % 5]}")
             question = Question(DEFAULT_MODEL, body, Params(700), SHORT_TOKENS)
-            begun, own = time.perf_counter(), 0.0
+            begun, own, inference = time.monotonic(), 0.0, ""
             async with client.answer(question) as events:
                 async for event in events:
-                    if isinstance(event, Token) and not own:
-                        own = time.perf_counter() - begun
+                    if isinstance(event, Accepted):
+                        inference = event.inference_id.hex()
+                    elif isinstance(event, Token) and event.text and not own:
+                        own = time.monotonic() - begun
+            await gateway.checked(inference)
             if number:
                 found[0].append(first)
-                found[1].append(own)
-    row("time to first token, gateway over library, ms", *found)
+                found[1].append(Streamed(own, 0.0, SHORT_TOKENS, "", inference, "", begun))
+    ours, theirs = ([one.first_s for one in way] for way in found)
+    row("time to first token, gateway over library, ms", ours, theirs)
+    return found
 
 
 async def together(server: Server, streams: int, number: int) -> float:
@@ -143,8 +173,8 @@ async def together(server: Server, streams: int, number: int) -> float:
 
     async def one(at: int) -> None:
         question = asked(f"{number}.{at} Tell a story about the number {at}.")
-        _, took, tokens, _ = await server.stream(question, LONG_TOKENS)
-        counted.append((tokens, took))
+        streamed = await server.stream(question, LONG_TOKENS)
+        counted.append((streamed.tokens, streamed.took_s))
 
     async with trio.open_nursery() as nursery:
         for at in range(streams):
@@ -217,9 +247,10 @@ async def run(network: Running, gateway: str, pairs: int, widths: Sequence[int])
             direct = "http://localhost"
         both = Server("gateway", gateway, one), Server("vLLM", direct, other)
         print(f"{'':44}{'network':>9}{'vLLM':>9}{'added':>9}{'p99':>9}{'ratio':>8}")
-        await first_tokens(both, pairs)
+        print(hops(network, await first_tokens(both, pairs)), flush=True)
         await second_turns(both, max(3, pairs // 2))
-        await by_library(both[0], network, pairs)
+        for way, answers in zip(("gateway", "library"), await by_library(both[0], network, pairs), strict=True):
+            print(f"by the {way}: {hops(network, answers)}", flush=True)
         await rates(both, network, widths, 3)
         if not direct.startswith("http://localhost"):
             await trio.to_thread.run_sync(vllm_bench, both)

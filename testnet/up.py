@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2p.base.files import write_file
 from p2p.base.genesis import CheckRules, Genesis, load_genesis
 from p2p.base.keys import Key
+from p2p.client.network_file import dump_network
 from p2p.lab import attacks
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.processes import Say, fresh_directory, read_state, start_ml_node, stop, up
+
+NETWORK_FILE = "network.toml"  # how to join it: folkmoot join DIR/network.toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,9 @@ def _bring_up(
     )
     folders = generate(plan)
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}
-    return Running(directory, folders, up(directory, folders, lent, say), lent)
+    network = Running(directory, folders, up(directory, folders, lent, say), lent)
+    write_file(directory / NETWORK_FILE, dump_network(network.genesis, (network.bootstrap,)).encode(), field="dir")
+    return network
 
 
 def _altered_nodes(directory: Path, model: Path, cheats: Mapping[int, str], say: Say) -> dict[int, str]:

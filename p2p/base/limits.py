@@ -214,6 +214,8 @@ MAX_LOG_TRACE: Final = 4 * KIB  # characters of a traceback
 MAX_LOG_TEXT: Final = 500  # characters of one value
 MAX_LOG_REPEATS: Final = 20  # lines with the same words in a minute; further ones are only counted
 MAX_LOG_WORDS: Final = 512  # different words that are counted
+MIN_FREE_MEMORY: Final = 256 * MIB  # that `folkmoot doctor` asks for; a peer without a model takes about as much
+MIN_OPEN_FILES: Final = 1024  # the same: connections, streams of the control socket, the store, an engine's own
 MIN_FREE_DISK: Final = 1024 * MIB  # that `folkmoot doctor` asks for
 STORE_LOOK_S: Final = 0.5  # between two looks at whether the store has failed
 TASK_PAUSE_FIRST_S: Final = 1.0  # before a task that failed starts again; then twice as long each time
@@ -226,6 +228,7 @@ TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
 # Added by a client to the silence that its agent may keep.
 AGENT_SILENT_S: Final = 1.0
 WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
+MAX_MARKED: Final = 256  # inferences for which a process keeps when they passed which step
 # For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
 EXECUTOR_SILENT_S: Final = 1.2
 SCORE_TIMEOUT_S: Final = 120.0  # for the score of one answer

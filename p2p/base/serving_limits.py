@@ -114,6 +114,10 @@ MAX_ENGINE_QUEUE: Final = 64  # jobs waiting for it
 PREFILL_TOKENS: Final = 4096  # tokens in one prefill pass of several sequences, padding included
 
 # -- clients
+TIP_GOOD_S: Final = 4.0  # seconds for which a client signs on a tip: fewer than BEACON_MAX_AGE heights
+TIP_ASK_S: Final = 1.5  # between two questions for the tips that are used
+TIP_USED_S: Final = 20.0  # after the last question for which tips are asked
+MAX_KEPT_TIPS: Final = 16  # peers, accounts and models for which a client keeps one
 CLIENT_PEERS: Final = 4  # connections that a client keeps, to choose among
 CLIENT_TRIES: Final = 6  # peers asked in a row with one question, without a token from any
 CLIENT_RESUMES: Final = 8  # times that one answer is continued at another peer

@@ -17,7 +17,7 @@ from p2p.chain.stores import archive
 from p2p.chain.stores.blocks import BlockStore
 from p2p.chain.stores.payloads import Payloads
 from p2p.chain.tx_pool import TxPool
-from p2p.chain.views.accounts import account_answer
+from p2p.chain.views.accounts import account_answer, escrow_rows
 from p2p.chain.views.conduct import verification_answer
 from p2p.chain.views.earnings import earnings_answer
 from p2p.chain.views.governance import governance_answer, price_rows
@@ -25,7 +25,7 @@ from p2p.chain.views.inferences import inference_answer
 from p2p.chain.views.sprint import sprint_answer
 from p2p.ledger.money import epoch_accounts
 from p2p.ledger.state import keys
-from p2p.wire.answers.accounts import AccountAnswer, Tip
+from p2p.wire.answers.accounts import AccountAnswer, HeldAnswer, Tip
 from p2p.wire.answers.blocks import BlockAnswer, Light, Proved, ServingAnswer
 from p2p.wire.answers.inferences import InferenceAnswer, PayloadAnswer
 from p2p.wire.answers.network import (
@@ -56,6 +56,16 @@ class Answers:
         next_nonce = max([view.account(public).nonce_high, *taken]) + 1
         return account_answer(
             view, public, next_nonce=next_nonce, height=tip.height, beacon=tip.beacon, since=since
+        )
+
+    def held(self, public: bytes) -> HeldAnswer:
+        """What of an account's money is bound now, and which of its transactions wait."""
+        height = self._state.height()
+        rows, until = escrow_rows(self._state.view(), public, height)
+        pending = self._pool.mempool.operation_nonces(public)
+        return HeldAnswer(
+            public.hex(), height, sum(row.amount_micro for row in rows), rows, until,
+            self._reservations.micro_of(public), tuple(pending),
         )
 
     def tip(self, public: bytes, model: str | None, since: int = 0) -> Tip:

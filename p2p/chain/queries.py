@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from msgspec import Struct, convert, to_builtins
 
+from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
 from p2p.base.serving_limits import MAX_MODEL_NAME
 from p2p.wire.answers.accounts import TransactionAnswer
+from p2p.wire.answers.genesis import genesis_answer
 from p2p.wire.answers.model_files import ModelFileAnswer, model_file_answer, no_model_file
-from p2p.wire.answers.status import ConnectedPeer, OwnerStatus, PeersAnswer, PublicStatus
+from p2p.wire.answers.status import ConnectedPeer, MarksAnswer, OwnerStatus, PeersAnswer, PublicStatus
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -28,8 +30,8 @@ log = structlog.get_logger()
 MAX_NUMBER = (1 << 32) - 1  # of heights, epochs, places: no chain gets there
 # all but the connected peers, and payloads: they hold prompts
 PUBLIC_OPS = frozenset({
-    "status", "account", "tip", "inference", "block", "light", "verification", "governance", "prices", "earnings",
-    "prove", "sprint", "serving", "transaction", "model_file",
+    "status", "account", "held", "tip", "inference", "block", "light", "verification", "governance", "prices",
+    "earnings", "prove", "sprint", "serving", "transaction", "model_file", "genesis",
 })
 
 
@@ -38,19 +40,23 @@ class Queries:
 
     status: what the peer's owner is told of it. peers: ids of the peers that are connected. transaction: what became of
     an account's transaction, by its id. files: a model's tokenizer or chat template by its SHA-256; None: not here.
+    marks: when an inference passed which step here.
     """
 
     def __init__(
         self, chain: Chain, status: Callable[[], OwnerStatus], peers: Callable[[], tuple[str, ...]],
         transaction: Callable[[bytes], TransactionAnswer], files: Callable[[bytes], bytes | None] = lambda wanted: None,
+        marks: Callable[[bytes], dict[str, int]] = lambda inference_id: {},
     ) -> None:
-        answers = chain.answers
+        answers, beginning = chain.answers, encode(chain.genesis)
         self._ops: dict[str, Operation] = {
             "status": lambda _: status(),
             "peers": lambda _: PeersAnswer(tuple(map(ConnectedPeer, peers()))),
             # since: only notices of later heights are wanted
             "account": lambda asked: answers.account(_hex(asked, "account"), _number(asked, "since", 0)),
+            "held": lambda asked: answers.held(_hex(asked, "account")),
             "tip": lambda asked: answers.tip(_hex(asked, "account"), _model(asked), _number(asked, "since", 0)),
+            "marks": lambda asked: MarksAnswer(marks(_hex(asked, "id"))),
             "inference": lambda asked: answers.inference(_hex(asked, "id")),
             "block": lambda asked: answers.block(_height(asked)),
             "light": lambda asked: answers.light(_height(asked)),
@@ -65,6 +71,7 @@ class Queries:
             "prove": lambda asked: answers.prove(_kind(asked), _hex(asked, "id")),
             "serving": lambda asked: answers.serving(_wanted_model(asked), _number(asked, "height", None)),
             "transaction": lambda asked: transaction(_hex(asked, "id")),
+            "genesis": lambda asked: genesis_answer(beginning, _number(asked, "offset", 0)),
             "model_file": lambda asked: _model_file(files, _hex(asked, "hash"), _number(asked, "offset", 0)),
         }
         self._public_ops: dict[str, Operation] = {

@@ -5,6 +5,8 @@ Law: read only; every answer is of the state after the newest block.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from p2p.base.genesis import CheckRules, ModelSpec
 from p2p.base.types import SignedRequest
 from p2p.base.weighted_draw import WeightedDraw
@@ -24,6 +26,15 @@ from p2p.ledger.rules.models import model_spec, spec_at
 from p2p.wire.answers.network import OpenDispute
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a node holds, all 0 where it is no participant."""
+
+    weight: int = 0
+    collateral_micro: int = 0
+    owner_micro: int = 0  # balance of the account that registered it
+
+
 class Reader:
     """Questions about participants, requests, models, draws and duties."""
 
@@ -38,6 +49,13 @@ class Reader:
     def stack_problem(self, node: bytes, model: str, stack: str) -> str:
         """Why a finish record of `node` would not be taken if it named `stack`; empty where it would."""
         return stack_problem(self._state.view(), node, model, stack)
+
+    def standing(self, node: bytes) -> Standing:
+        view = self._state.view()
+        found = view.participant(node)
+        if found is None:
+            return Standing()
+        return Standing(found.weight, found.collateral_micro, view.account(found.owner).balance_micro)
 
     def is_registered(self, node: bytes) -> bool:
         """Whether the chain takes batches of `node`: a participant under its key of now."""

@@ -68,6 +68,10 @@ class Reservations:
             request.signer, self._escrow_micro(signed), self._state.height()
         )
 
+    def micro_of(self, account: bytes) -> int:
+        """What its requests hold here."""
+        return sum(one.escrow_micro for (owner, _), one in self._reserved.items() if owner == account)
+
     def nonces_of(self, account: bytes) -> list[int]:
         return [nonce for owner, nonce in self._reserved if owner == account]
 

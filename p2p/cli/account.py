@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.base.errors import ConfigError
+from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.base.limits import TRANSACTION_WAIT_S
 from p2p.cli import questions
+from p2p.cli.amounts import amount, money
 from p2p.cli.arguments import (
-    MAX_AMOUNT,
     MAX_HEIGHT,
     SECONDS_A_DAY,
     default_dir,
@@ -28,21 +28,23 @@ from p2p.cli.arguments import (
     whole,
 )
 from p2p.cli.output import show
+from p2p.cli.terminal.styled import Line, Span
 from p2p.machine.foreign_text import line
 
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
     from p2p.base.keys import Key, NetworkId
+    from p2p.cli.questions import Ask
     from p2p.ledger.rules.ops import Body
-    from p2p.wire.answers.accounts import AccountAnswer
+    from p2p.wire.answers.accounts import AccountAnswer, HeldAnswer
 
     MakeBody = Callable[[argparse.Namespace, Key, NetworkId], Body]
 
-AMOUNT, SOME, HEIGHT = whole(0, MAX_AMOUNT), whole(1, MAX_AMOUNT), whole(0, MAX_HEIGHT)
+AMOUNT, SOME, HEIGHT = amount(0), amount(1), whole(0, MAX_HEIGHT)
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("account", help="transfer, register a node, deposit, delegate, ...; show an account")
+    command = commands.add_parser("account")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, (text, arguments, _) in _ACTIONS.items():
         action = actions.add_parser(name, help=text)
@@ -50,7 +52,7 @@ def register(commands: Any) -> None:
             _add(action, argument, kind)
         common(action)
         action.set_defaults(run=run)
-    text = "balance, next nonce, caps, hot keys and nodes of an account"
+    text = "balance, escrows, pending transactions, next nonce, caps, hot keys and nodes of an account"
     shown = actions.add_parser("show", aliases=["balance"], help=text)
     shown.add_argument(
         "--account", metavar="HEX", help="the account's public key, 64 hexadecimal digits (default: that of --dir)",
@@ -67,7 +69,7 @@ def _add(action: argparse.ArgumentParser, name: str, kind: Any) -> None:
     elif kind is list:
         action.add_argument(name, action="append", default=[], metavar="NAME", help=text)
     elif kind is AMOUNT:
-        action.add_argument(name, type=kind, default=0, metavar="MICRO", help=text)
+        action.add_argument(name, type=kind, default=0, metavar="AMOUNT", help=text)
     else:
         action.add_argument(name, type=kind, default="", metavar="HEX" if name == "--node" else "TEXT", help=text)
 
@@ -113,37 +115,65 @@ def run_show(options: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
     from p2p.base.keys import Key
-    from p2p.wire.answers.accounts import AccountAnswer
+    from p2p.wire.answers.accounts import AccountAnswer, HeldAnswer
     from p2p.wire.answers.reading import read
 
     given = options.account is not None
-    of = read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public
-    network = checked_genesis(options).network if options.peer else None
-    answer = questions.asking(
-        options.dir, options.peer, network, lambda ask: ask({"op": "account", "account": of.hex()})
-    )
-    found = read(AccountAnswer, answer, "account", options.peer or str(options.dir))
-    show(options, to_builtins(found), lambda: "\n".join(_lines(found)))
+    of = (read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public).hex()
+    peer = options.peer or str(options.dir)
+
+    def ask_both(ask: Ask) -> tuple[AccountAnswer, HeldAnswer | None]:
+        found = read(AccountAnswer, ask({"op": "account", "account": of}), "account", peer)
+        try:
+            return found, read(HeldAnswer, ask({"op": "held", "account": of}), "held", peer)
+        except InvalidRequest:  # a peer of an earlier version, which does not know the question
+            return found, None
+
+    if options.peer:
+        found, held = questions.asking(options.dir, options.peer, checked_genesis(options).network, ask_both)
+    else:
+        found, held = questions.asking_any(options.dir, ask_both)
+    told = {**to_builtins(found), "held": None if held is None else to_builtins(held)}
+    show(options, told, lambda: _lines(found, held))
     return 0
 
 
-def _lines(found: AccountAnswer) -> list[str]:
+def _lines(found: AccountAnswer, held: HeldAnswer | None) -> list[Line]:
     caps = (("an epoch", found.epoch_cap_micro), ("a request", found.request_cap_micro))
-    cap = ", ".join(f"{micro} micro-credits {what}" for what, micro in caps if micro)
-    lines = [
-        f"account     {found.account}",
-        f"balance     {found.balance_micro} micro-credits at height {found.height}",
-        f"next nonce  {found.next_nonce}", f"caps        {cap or 'none'}",
+    cap = ", ".join(f"{money(micro)} {what}" for what, micro in caps if micro)
+    rows: list[tuple[str, str]] = [
+        ("account", found.account), ("balance", f"{money(found.balance_micro)} at height {found.height}"),
+        *(_held(held) if held is not None else []),
+        ("next nonce", str(found.next_nonce)), ("caps", cap or "none"),
     ]
     for hot in found.hot_keys:
-        spent = f"spent {hot.spent_micro} of {hot.epoch_cap_micro or 'any'} in epoch {hot.epoch}"
-        lines.append(f"hot key     {hot.key} until height {hot.expires}, {spent}")
+        most = money(hot.epoch_cap_micro) if hot.epoch_cap_micro else "any"
+        rows.append(("hot key", f"{hot.key} until height {hot.expires}, spent {money(hot.spent_micro)} of {most} in "
+                     f"epoch {hot.epoch}"))
     for node in found.nodes:
         state = f"leaves at height {node.leaving}" if node.leaving else "registered"
         models = ", ".join(line(model, 96) for model in node.models) or "no model"
-        offer = f"weight {node.weight}, collateral {node.collateral_micro}, serves {models}"
-        lines.append(f"node        {node.node} {state}: {offer}")
-    return lines if found.nodes else [*lines, "node        none is registered"]
+        offer = f"weight {node.weight}, collateral {money(node.collateral_micro)}, serves {models}"
+        rows.append(("node", f"{node.node} {state}: {offer}"))
+        rows += [("", f"{money(one.amount_micro)} return at height {one.height}") for one in node.withdrawals]
+    if not found.nodes:
+        rows.append(("node", "none is registered"))
+    return [(Span(f"{name:12}", "dim"), text) for name, text in rows]
+
+
+def _held(held: HeldAnswer) -> list[tuple[str, str]]:
+    """What is bound of the account's money, and what waits."""
+    what = f"{len(held.escrows)} running inferences with deadlines to height {held.until}"
+    rows = [("escrows", f"{money(held.escrow_micro)} in {what}")]
+    rows += [
+        ("", f"{one.inference_id} {money(one.amount_micro)}, {line(one.model, 96)}, until height {one.deadline}")
+        for one in held.escrows
+    ]
+    waits = ", ".join(map(str, held.pending))
+    rows.append(("pending", f"transactions with nonce {waits}" if waits else "no transaction waits for a block"))
+    if held.reserved_micro:
+        rows.append(("", f"{money(held.reserved_micro)} in requests that are not on chain yet"))
+    return rows
 
 
 def send(options: argparse.Namespace, genesis: Genesis, key: Key, body: Body) -> int:
@@ -259,16 +289,16 @@ _CAPS = (("epoch_cap", AMOUNT), ("request_cap", AMOUNT))
 _OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str))
 _HELP = {
     "to": "the account that is paid, 64 hexadecimal digits",
-    "amount": "micro-credits, 1 or more",
+    "amount": "micro-credits, 1 or more; or credits: 0.25cr",
     "model": "a model that the node serves; may be repeated",
     "stack": "a stack class that the node runs; may be repeated",
-    "price_floor": "the least micro-credits that the node takes for a token (default: 0)",
+    "price_floor": "the least that the node takes for a token, in micro-credits (default: 0)",
     "metadata": "a text that others see (default: none)",
     "node": "the node's public key, 64 hexadecimal digits (default: that of node.key in --dir)",
     "new_key": "the file of the node's new key",
     "key": "the hot key's public key, 64 hexadecimal digits",
-    "epoch_cap": "the most micro-credits that requests may hold in an epoch; 0: no bound",
-    "request_cap": "the most micro-credits that one request may hold; 0: no bound",
+    "epoch_cap": "the most that requests may hold in an epoch, in micro-credits or credits (5cr); 0: no bound",
+    "request_cap": "the most that one request may hold, in micro-credits or credits (0.1cr); 0: no bound",
     "expires": "the last height at which the hot key may sign",
     "inference": "the inference's id, 64 hexadecimal digits",
 }

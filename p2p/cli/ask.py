@@ -1,4 +1,4 @@
-"""ask: puts a question to any peer and streams the answer.
+"""ask: puts a question to the network, or to one peer, and streams the answer.
 
 Law: what the answer may cost is shown before it is signed, the file for the proof is tried before anything is paid for,
 and the receipt is checked here before it is printed.
@@ -10,33 +10,36 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.base.errors import ConfigError, RemoteProtocolError
-from p2p.base.serving_limits import MAX_OUTPUT_TOKENS, MAX_TOP_K
+from p2p.base.default_model import DEFAULT_MODEL
+from p2p.base.errors import ConfigError, InvalidRequest, RemoteProtocolError
+from p2p.base.serving_limits import MAX_BODY, MAX_OUTPUT_TOKENS, MAX_TOP_K
+from p2p.cli.amounts import amount, money
 from p2p.cli.arguments import (
-    MAX_AMOUNT,
     MAX_HEIGHT,
     default_dir,
     multiaddr,
     peer_of,
-    read_genesis,
     read_id,
     thousandths,
     utf8,
     whole,
 )
-from p2p.cli.output import aligned
+from p2p.cli.output import fields
+from p2p.cli.terminal.styled import Line, Span, put
 from p2p.machine.foreign_text import Guarded, line
-from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from p2p.base.genesis import Genesis
     from p2p.base.types import Params
+    from p2p.cli.conversation import Conversation
     from p2p.client.events import Event, TermsShown
-    from p2p.client.question import Endpoint, Payer, Question
+    from p2p.client.question import Payer, Question
     from p2p.client.receipt import Receipt
     from p2p.wire.answers.accounts import Notice
 
@@ -52,21 +55,62 @@ SAMPLING = {
 WHAT = {"EXPIRED": "expired", "INVALIDATED": "invalidated", "UNCONFIRMED": "left unconfirmed"}  # notices, for people
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question, and whom it goes to."""
+
+    question: Question
+    payer: Payer
+    genesis: Genesis
+    peer: str | None  # the one that is asked; None: any
+    peers: tuple[str, ...]  # to begin with, where any is asked
+    dir: Path  # of the account
+    talk: Conversation | None  # that it belongs to
+    kept: Path | None  # where that is kept
+
+
 def register(commands: Any) -> None:
-    ask = commands.add_parser("ask", help="ask a peer; prints the answer and the checked receipt")
-    ask.add_argument("prompt", metavar="PROMPT", help="the question")
-    ask.add_argument("--peer", required=True, metavar="MULTIADDR", help="the peer that is asked; any one will do")
+    ask = commands.add_parser("ask")
+    ask.add_argument(
+        "prompt", nargs="?", metavar="PROMPT",
+        help="the question; what is piped in comes after it (left out: that alone is the question)",
+    )
+    add_options(ask)
+    ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for `folkmoot verify FILE`")
+    ask.add_argument(
+        "--session", metavar="NAME",
+        help="go on with the conversation NAME, kept in DIR/sessions: earlier questions are remembered",
+    )
+    ask.add_argument("--no-stdin", action="store_true", help="do not read standard input")
+    ask.add_argument("--raw", action="store_true", help="print the answer as it is, control characters included")
+    ask.set_defaults(run=run)
+
+
+def add_options(ask: argparse.ArgumentParser) -> None:
+    """Whom to ask, who pays, and how the answer is made: for `ask` and `chat`."""
+    ask.add_argument(
+        "--peer", metavar="MULTIADDR",
+        help="the peer that is asked (default: the one that runs in --dir, else peers that its config.toml names)",
+    )
+    ask.add_argument(
+        "--network", type=Path, metavar="FILE", help="a network's file, which names its genesis and its first peers",
+    )
     ask.add_argument(
         "--dir", type=Path, default=default_dir(),
         help="the folder with account.key and genesis.cbor (default: %(default)s)",
     )
-    ask.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="the model (default: %(default)s)")
+    ask.add_argument(
+        "--model", metavar="NAME", help=f"the model (default: {DEFAULT_MODEL}, or the network's first)",
+    )
+    ask.add_argument(
+        "--account", metavar="HEX", help="the account that pays, where account.key in --dir is a hot key of it",
+    )
     ask.add_argument(
         "--max-tokens", type=whole(1, MAX_OUTPUT_TOKENS), default=128, metavar="N",
         help="tokens of the answer at most (default: %(default)s)",
     )
     ask.add_argument(
-        "--max-price", type=whole(1, MAX_AMOUNT), metavar="MICRO",
+        "--max-price", type=amount(1), metavar="AMOUNT",
         help="micro-credits that a token may cost at most (default: twice what it cost when that was last proved)",
     )
     for name, (low, high, default, text) in SAMPLING.items():
@@ -78,12 +122,6 @@ def register(commands: Any) -> None:
         "--top-k", type=whole(0, 1 << 20), default=0, metavar="N",
         help="sample from the N likeliest tokens; 0: from all (default: %(default)s)",
     )
-    ask.add_argument("--save", type=Path, metavar="FILE", help="write the answer's proof, for `folkmoot verify FILE`")
-    ask.add_argument(
-        "--account", metavar="HEX", help="the account that pays, where account.key in --dir is a hot key of it",
-    )
-    ask.add_argument("--raw", action="store_true", help="print the answer as it is, control characters included")
-    ask.set_defaults(run=run)
 
 
 def sampling(options: argparse.Namespace) -> Params:
@@ -102,62 +140,120 @@ def sampling(options: argparse.Namespace) -> Params:
 def run(options: argparse.Namespace) -> int:
     from p2p.cli.tasks import run_async
 
-    receipt: Receipt = run_async(_follow, options, *_asked(options))
+    asked = _asked(options)
+    receipt, text = run_async(_follow, options, asked)
+    if asked.talk is not None and asked.kept is not None:
+        from p2p.cli import conversation
+
+        asked.talk.said(options.prompt, text)
+        conversation.save(asked.kept, asked.talk)
     if not options.json:
-        shown = aligned({f"  {name}": value for name, value in receipt.plain().items()}, 16)
-        print(f"\n\nreceipt\n{shown}")
-        if over := len(receipt.passed_over):
-            print(
-                f"{over} drawn before this executor did not answer, its agent says; where that happens often, ask "
-                f"another agent"
-            )
+        put(sys.stdout, [(), (), (Span("receipt", "bold"),), *receipt_lines(receipt)])
     return 0 if receipt.checked else UNCHECKED
 
 
-def _asked(options: argparse.Namespace) -> tuple[Endpoint, Question, Payer]:
+def receipt_lines(receipt: Receipt) -> list[Line]:
+    """The receipt for people."""
+    lines = fields({f"  {name}": value for name, value in receipt.plain().items()}, 16)
+    if over := len(receipt.passed_over):
+        what = f"{over} drawn before this executor did not answer, its agent says"
+        lines.append((f"{what}; where that happens often, ask another agent",))
+    return lines
+
+
+def _asked(options: argparse.Namespace) -> Asked:
     """The request. What can be wrong in the options is found here, before a peer hears of it."""
     from p2p.base.files import check_output
 
-    multiaddr(options.peer)
-    utf8(options.prompt, "prompt")
-    utf8(options.model, "model")
+    if options.peer is not None:
+        multiaddr(options.peer)
+    options.prompt = _prompt(options)
     params = sampling(options)
     # an empty --account is wrong; it does not mean one's own
     account = None if options.account is None else read_id(options.account, "account")
-    genesis = read_genesis(options.dir, "to check the receipt")
+    from p2p.cli.finding import peers_for
+
+    genesis, peers = peers_for(options.dir, options.peer, options.network, "to check the receipt")
 
     from p2p.base.body import check_body, one_message
-    from p2p.client.question import Endpoint, Payer, Question
+    from p2p.client.question import Payer, Question
 
     payer = Payer.load(options.dir, hot_key_of=account, notices_since=last_notice(_seen(options)))
-    peer_of(options.peer)
+    if options.peer is not None:
+        peer_of(options.peer)
     if options.save is not None:
         check_output(options.save, field="save")
-    body = one_message(options.prompt)
+    model, talk, kept = model_of(options.model, genesis), None, None
+    if options.session is not None:
+        from p2p.cli import conversation
+
+        kept = conversation.file_of(options.dir, options.session)
+        talk = conversation.load(kept, options.model, model)
+        model = talk.model
+    body = one_message(options.prompt) if talk is None else talk.body(options.prompt)
     check_body(body, "prompt")
-    question = Question(options.model, body, params, options.max_tokens, options.max_price)
-    return Endpoint(options.peer, genesis), question, payer
+    session = talk.session if talk is not None else None
+    question = Question(model, body, params, options.max_tokens, options.max_price, session)
+    return Asked(question, payer, genesis, options.peer, peers, options.dir, talk, kept)
 
 
-async def _follow(options: argparse.Namespace, to: Endpoint, question: Question, payer: Payer) -> Receipt:
-    """Ask, print the answer as it comes. Returns the receipt."""
+def _prompt(options: argparse.Namespace) -> str:
+    """The question: PROMPT, then what is piped in."""
+    from p2p.cli.standard_input import piped
+
+    given = None if options.prompt is None else utf8(options.prompt, "prompt")
+    more = "" if options.no_stdin else piped(MAX_BODY, "prompt")
+    if given is None and not more.strip():
+        raise InvalidRequest('give a question: folkmoot ask "..."; or pipe one in', field="prompt")
+    return "\n\n".join(part for part in (given, more) if part)
+
+
+def model_of(name: str | None, genesis: Genesis) -> str:
+    """The model that is asked: as the user says, else the usual one, or the network's first."""
+    if name is not None:
+        return utf8(name, "model")
+    known = [spec.model for spec in genesis.models]
+    return known[0] if known and DEFAULT_MODEL not in known else DEFAULT_MODEL
+
+
+async def _follow(options: argparse.Namespace, asked: Asked) -> tuple[Receipt, str]:
+    """Ask, print the answer as it comes. Returns the receipt, and the answer."""
     from p2p.client.answer_proof import save_proof
-    from p2p.client.ask import ask
     from p2p.client.events import Done, Proved
 
-    async with aclosing(ask(to, question, payer)) as events:
-        async for event in events:
+    async with AsyncExitStack() as stack:
+        async for event in await _events(asked, stack):
             if isinstance(event, Proved) and options.save is not None:
                 save_proof(event.proof, options.save)
             _show(options, event)
             if isinstance(event, Done):
-                return event.receipt
+                return event.receipt, event.text
     raise RemoteProtocolError("the answer ended without a receipt", field="receipt")
+
+
+async def _events(asked: Asked, stack: AsyncExitStack) -> AsyncIterator[Event]:
+    """Of the named peer, or of a client that finds one, and goes on at another one where that dies."""
+    if asked.peer is not None:
+        from p2p.client.ask import ask
+        from p2p.client.question import Endpoint
+
+        to = Endpoint(asked.peer, asked.genesis)
+        return await stack.enter_async_context(aclosing(ask(to, asked.question, asked.payer)))
+    from dataclasses import replace
+
+    from p2p.client.client import Client
+
+    opened = Client.open(
+        asked.dir, genesis=asked.genesis, peers=asked.peers, account=asked.payer.hot_key_of,
+    )
+    client = await stack.enter_async_context(opened)
+    client.payer = replace(client.payer, notices_since=asked.payer.notices_since)
+    return await stack.enter_async_context(client.answer(asked.question))
 
 
 def _show(options: argparse.Namespace, event: Event) -> None:
     """Print one event. The answer goes to standard output, what is said about it to standard error."""
-    from p2p.client.events import Notices, Proved, Signed, TermsShown, Token, Waiting, plain
+    from p2p.client.events import Notices, PeerFailed, Proved, Resumed, Signed, TermsShown, Token, Waiting, plain
 
     if isinstance(event, Notices):
         show_notices(event.notices, _seen(options), as_json=options.json)
@@ -173,6 +269,10 @@ def _show(options: argparse.Namespace, event: Event) -> None:
     elif isinstance(event, Waiting):
         again = f"asking again in {event.wait_s:.1f} s"
         print(f"{line(event.reason, 300)}; {again}", file=sys.stderr, flush=True)
+    elif isinstance(event, PeerFailed):
+        print(f"{line(event.reason, 300)}; another peer is asked", file=sys.stderr, flush=True)
+    elif isinstance(event, Resumed):
+        print(f"\n(the answer goes on at {line(event.peer, 80)})", file=sys.stderr, flush=True)
 
 
 def show_terms(terms: TermsShown, *, as_json: bool) -> None:
@@ -183,8 +283,8 @@ def show_terms(terms: TermsShown, *, as_json: bool) -> None:
         print(json.dumps(plain(terms)), file=sys.stderr, flush=True)
         return
     print(
-        f"a token costs {terms.price_micro} micro-credits now, {terms.max_price_micro} at most; for up to "
-        f"{terms.tokens} of prompt and answer {terms.most_micro} at most", file=sys.stderr, flush=True,
+        f"a token costs {money(terms.price_micro)} now, {money(terms.max_price_micro)} at most; for up to "
+        f"{terms.tokens} of prompt and answer {money(terms.most_micro)} at most", file=sys.stderr, flush=True,
     )
 
 
@@ -211,7 +311,7 @@ def show_notices(notices: Sequence[Notice], seen: Path, *, as_json: bool) -> Non
             print(json.dumps({"event": "notice", **to_builtins(notice)}), flush=True)
         else:
             what = WHAT.get(notice.what, notice.what)
-            refund = f"{notice.amount_micro} micro-credits were refunded"
+            refund = f"{money(notice.amount_micro)} were refunded"
             print(f"inference {notice.inference_id} was {what} at height {notice.height}; {refund}")
     with contextlib.suppress(OSError):  # a read-only folder: they are printed again
         seen.write_text(f"{max(notice.height for notice in notices)}\n")

@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError, InvalidRequest
 from p2p.cli.arguments import thousandths, whole
 from p2p.cli.output import aligned, show
-from p2p.peer.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from p2p.lab.attacks.base import Attack
@@ -25,7 +25,7 @@ CONTEXT = 2048  # tokens that the model's claim allows
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("attack", help="list the cheats that this program knows, or run one here")
+    command = commands.add_parser("attack")
     command.add_argument("name", nargs="?", metavar="NAME", help="the attack to run (default: list all)")
     command.add_argument(
         "--list", action="store_true", help="list each attack: what it does, which check is meant to catch it",

@@ -17,9 +17,7 @@ LEAST_PROMPTS = 8
 
 
 def register(commands: Any) -> None:
-    calibrate = commands.add_parser(
-        "calibrate", help="measure a model's honest noise and write the profile that validators use",
-    )
+    calibrate = commands.add_parser("calibrate")
     calibrate.add_argument(
         "model", type=Path, metavar="MODEL", help="the model's folder, with safetensors and tokenizer",
     )

@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.base.limits import MAX_CLOCK_APART_MS, MIB, MIN_FREE_DISK, STALE_TIP_S
+from p2p.base.limits import (
+    MAX_CLOCK_APART_MS,
+    MIB,
+    MIN_FREE_DISK,
+    MIN_FREE_MEMORY,
+    MIN_OPEN_FILES,
+    STALE_TIP_S,
+)
 from p2p.cli.arguments import default_dir
 from p2p.cli.output import show
 from p2p.machine.foreign_text import line
@@ -36,7 +43,7 @@ class Finding:
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("doctor", help="what is closed, missing or wrong around a peer, and how to fix it")
+    command = commands.add_parser("doctor")
     command.add_argument(
         "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)",
     )
@@ -213,6 +220,70 @@ def _key(facts: Facts) -> Finding:
     return Finding(OK if facts.status else SKIPPED, "nobody else runs with this key, as far as is known")
 
 
+def _memory(facts: Facts) -> Finding:
+    hardware = facts.machine.hardware
+    if hardware is None or not hardware.memory:
+        return Finding(SKIPPED, "this system does not say how much memory it has")
+    said = f"{hardware.available // MIB} of {hardware.memory // MIB} MiB are available"
+    if hardware.available < MIN_FREE_MEMORY:
+        wanted = f"End other programs until {MIN_FREE_MEMORY // MIB} MiB are available, or the system ends the peer."
+        return Finding(FAILED, said, wanted)
+    return Finding(OK, said)
+
+
+def _open_files(facts: Facts) -> Finding:
+    limit = facts.machine.open_files
+    said = f"a process started here may open {limit} files" if limit > 0 else "there is no limit of open files"
+    if 0 < limit < MIN_OPEN_FILES:
+        how = f"Run `ulimit -n {4 * MIN_OPEN_FILES}` before the start, or set LimitNOFILE in its service."
+        return Finding(FAILED, said, how)
+    return Finding(OK, said)
+
+
+def _account(facts: Facts) -> Finding:
+    wrong = facts.machine.account
+    if wrong is None:
+        return Finding(SKIPPED, "account.key is not here; the peer itself does not need it")
+    if wrong:
+        return Finding(FAILED, wrong, "Run chmod 600 on account.key, or restore it from its copy: it holds the money.")
+    return Finding(OK, "the account's key is there, and private")
+
+
+def _store(facts: Facts) -> Finding:
+    if facts.status is not None:
+        return Finding(OK, "the peer has it open")
+    wrong = facts.machine.store
+    if wrong is None:
+        return Finding(SKIPPED, "there is no data yet: the peer has not run in this folder")
+    if wrong:
+        fix = "End the process that has it open; a damaged one is restored from a copy, never under a key in use."
+        return Finding(FAILED, wrong, fix)
+    return Finding(OK, "LMDB opens it, and it is whole")
+
+
+def _gpu(facts: Facts) -> Finding:
+    hardware = facts.machine.hardware
+    if hardware is None:
+        return Finding(SKIPPED, "this machine was not looked at")
+    if hardware.driver:
+        return Finding(FAILED, hardware.driver, "Repair the driver until nvidia-smi lists the GPU, then start again.")
+    if hardware.gpus:
+        return Finding(OK, ", ".join(f"{gpu.name}, {gpu.free // MIB} MiB free" for gpu in hardware.gpus))
+    return Finding(SKIPPED, "no GPU: models run on the CPU")
+
+
+def _models(facts: Facts) -> Finding:
+    for wrong in facts.machine.models.values():
+        if wrong:
+            return Finding(FAILED, wrong, "Copy the model's files again, or correct `model_path`.")
+    for folder, found in facts.machine.fits.items():
+        if not found.fits:
+            return Finding(FAILED, f"{folder}: {found.text}", "Serve a smaller model here, or this one elsewhere.")
+    if not facts.machine.models:
+        return Finding(SKIPPED, "no model's folder is set")
+    return Finding(OK, "whole: " + _listed(facts.machine.models))
+
+
 def _listed(addresses: Any) -> str:
     return ", ".join(addresses) or "nothing"
 
@@ -221,13 +292,19 @@ CHECKS: dict[str, Callable[[Facts], Finding]] = {
     "settings": _file("settings", "config.toml is good", "Correct it, or make the folder with: folkmoot init DIR"),
     "keys": _file("keys", "the node's key is there, and private", "Restore node.key from its copy, with mode 0600."),
     "genesis": _file("genesis", "genesis.cbor is good", "Copy the network's own genesis file into the folder."),
+    "account": _account,
     "process": _process,
+    "store": _store,
     "disk": _disk,
+    "memory": _memory,
+    "files": _open_files,
     "ports": _ports,
     "bootstrap": _bootstrap,
     "reachable": _reachable,
     "relay": _relay,
     "clock": _clock,
+    "gpu": _gpu,
+    "models": _models,
     "engine": _engine,
     "blocks": _blocks,
     "key": _key,

@@ -33,7 +33,7 @@ _SUMS = (  # the sums of the whole epoch
 
 
 def register(commands: Any) -> None:
-    earnings = commands.add_parser("earnings", help="what a participant earned in an epoch, and why")
+    earnings = commands.add_parser("earnings")
     earnings.add_argument(
         "--epoch", type=whole(0, MAX_HEIGHT), required=True, metavar="N", help="the epoch; the first one is 0",
     )

@@ -26,7 +26,7 @@ DEFAULT_LISTEN = "127.0.0.1:8000"
 
 
 def register(commands: Any) -> None:
-    gateway = commands.add_parser("gateway", help="serve the OpenAI and Anthropic APIs on this machine")
+    gateway = commands.add_parser("gateway")
     gateway.add_argument(
         "--dir", type=Path, default=default_dir(),
         help="the folder with account.key and genesis.cbor; a key is made on first use (default: %(default)s)",

@@ -22,7 +22,7 @@ _whole = whole(0, 2**63 - 1)
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("governance", help="propose a change of rules or models, vote, list")
+    command = commands.add_parser("governance")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     propose = actions.add_parser("propose", help="propose one change: of checks, of the economy, of a model")
     one = propose.add_mutually_exclusive_group(required=True)

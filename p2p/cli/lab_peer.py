@@ -12,9 +12,7 @@ from p2p.cli import serve
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser(
-        "lab-peer", help="run a peer of a test network that cheats or plants faults, as its lab.toml says",
-    )
+    command = commands.add_parser("lab-peer")
     serve.add_options(command)
     command.set_defaults(run=run)
 

@@ -16,22 +16,19 @@ from p2p.cli.output import aligned, readable, show
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
 
-QUERIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("status", "what the peer in --dir does: height, connections, ML node, failures", {}),
-    ("peers", "the peers that the peer in --dir is connected to", {}),
-    ("verification", "how well the network checks, and each participant's conduct in this epoch", {}),
-    ("sprint", "this epoch's sprint: who answered how much, what was checked, next epoch's weights", {}),
-    ("block", "a block and its records", {
+QUERIES: dict[str, dict[str, Any]] = {  # what is asked, and its argument
+    "status": {}, "peers": {}, "verification": {}, "sprint": {},
+    "block": {
         "dest": "height", "type": whole(1, MAX_HEIGHT), "metavar": "HEIGHT", "help": "the block's height, from 1",
-    }),
-    ("inference", "everything on chain about one inference", {
+    },
+    "inference": {
         "dest": "id", "metavar": "ID", "help": "the inference's id, 64 hexadecimal digits, as `folkmoot ask` prints it",
-    }),
-)
+    },
+}
 
 
 def register(commands: Any) -> None:
-    init = commands.add_parser("init", help="make keys and a configuration for a new peer or client")
+    init = commands.add_parser("init")
     init.add_argument("dir", type=Path, metavar="DIR", help="the folder to make; files in it are never overwritten")
     init.add_argument("--network", metavar="NAME", help="the network's name (default: the genesis file's)")
     init.add_argument("--genesis", type=Path, metavar="FILE", help="the network's genesis file, to be copied into DIR")
@@ -44,8 +41,8 @@ def register(commands: Any) -> None:
         help="where the peer listens; may be repeated (default: all interfaces)",
     )
     init.set_defaults(run=run_init)
-    for name, text, argument in QUERIES:
-        command = commands.add_parser(name, help=text)
+    for name, argument in QUERIES.items():
+        command = commands.add_parser(name)
         if argument:
             command.add_argument(**argument)
         command.add_argument(

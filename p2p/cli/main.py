@@ -6,68 +6,22 @@ an exit status, never in a traceback, and all that is printed passes machine/for
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
-from p2p.base.errors import ConfigError, FolkmootError, Overloaded
-from p2p.cli import (
-    account,
-    ask,
-    attack,
-    calibrate,
-    doctor,
-    earnings,
-    gateway,
-    governance,
-    lab_peer,
-    local,
-    ml,
-    model,
-    prove,
-    serve,
-    simulate,
-    testnet,
-    verify_header,
-    verify_inference,
-)
+from p2p.base.errors import FolkmootError, Overloaded
+from p2p.cli.parsing import overview, parse
 from p2p.machine.foreign_text import Guarded, line
 
 INTERRUPTED = 130  # exit status on Ctrl-C
 NOBODY_READS = 141  # as a shell names the end by SIGPIPE
 BUG = 70
-_COMMANDS = (
-    local, doctor, serve, lab_peer, ask, gateway, earnings, verify_inference, verify_header, prove, attack, calibrate,
-    testnet, account, governance, model, simulate, ml,
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """Words that do not fit are errors like any other: one line with the option's name, or JSON."""
-
-    def error(self, message: str) -> NoReturn:
-        name, found, rest = message.removeprefix("argument ").partition(": ")
-        if not found or not message.startswith("argument "):
-            raise ConfigError(f"{message}; see {self.prog} --help", field="command")
-        options = [word.strip().split(" ")[0] for word in name.split("/")]
-        field = max(options, key=len).lstrip("-").replace("-", "_").lower()
-        raise ConfigError(rest, field=field)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets `run` to the function that carries it out."""
-    top = Parser(prog="folkmoot", description="A peer-to-peer network for verified inference.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        module.register(commands)
-    for command in commands.choices.values():
-        command.add_argument("--json", action="store_true", help="print JSON")
-    return top
+USAGE = 2  # exit status where no command is given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     as_json = "--json" in words
     try:
-        options = parser().parse_args(words)
+        if not words or words[0] in ("-h", "--help"):
+            print(overview())
+            return 0 if words else USAGE
+        options = parse(words)
         return int(options.run(options) or 0)
     except FolkmootError as error:
         _complain(error, as_json)

@@ -22,7 +22,7 @@ _COLUMNS = ("name", "state", "jobs", "KV cache", "engine", "starts", "model", "w
 
 
 def register(commands: Any) -> None:
-    ml = commands.add_parser("ml", help="the ML nodes of a peer: list, add, drain, remove")
+    ml = commands.add_parser("ml")
     actions = ml.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="each ML node: its state, jobs, room and what it said last")
     add = actions.add_parser("add", help="serve by one more ML node, from now on and after each start")
@@ -45,7 +45,7 @@ def register(commands: Any) -> None:
     remove = actions.add_parser("remove", help="drain it, stop it when it is idle, and forget it")
     remove.add_argument("--now", action="store_true", help="stop it at once: what runs there goes to other peers")
     for one in (drain, remove):
-        one.add_argument("name", metavar="NAME")
+        one.add_argument("name", metavar="NAME", help="its name, as `folkmoot ml list` prints it")
     for one, run in ((listed, run_list), (add, run_add), (drain, run_drain), (remove, run_remove)):
         one.add_argument(
             "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("model", help="describe a model's folder, or propose that the network serves it")
+    command = commands.add_parser("model")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     described = actions.add_parser("describe", help="what the folder says; nothing is sent")
     added = actions.add_parser("add", help="propose the model; participants vote (folkmoot governance vote)")

@@ -27,7 +27,7 @@ ASK_AGAIN_S = 0.3
 
 
 def register(commands: Any) -> None:
-    prove = commands.add_parser("prove", help="prove what the state says of an account, inference or participant")
+    prove = commands.add_parser("prove")
     prove.add_argument(
         "kind", nargs="?", metavar="KIND", help="account, inference or participant; may be left out with --check",
     )

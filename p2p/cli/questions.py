@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from p2p.base.errors import Unavailable
 from p2p.cli.arguments import multiaddr, peer_of
 
 if TYPE_CHECKING:
     from p2p.base.keys import NetworkId
 
+MAX_TRIES = 4  # peers that are asked one after the other
 T = TypeVar("T")
 Ask = Callable[[dict[str, Any]], dict[str, Any]]  # question -> answer; raises the peer's own error, or Unavailable
 
@@ -45,3 +47,20 @@ def asking(directory: Path, address: str | None, network: NetworkId | None, work
             )
 
     return run_async(connected)
+
+
+def asking_any(directory: Path, work: Callable[[Ask], T]) -> T:
+    """The result of `work`, which asks the peer that runs in `directory`; where none runs there, the first of the peers
+    that its settings name and that can be reached. Raises Unavailable where nobody answers."""
+    from p2p.cli.finding import is_own_peer, peers_for
+
+    if is_own_peer(directory) or not (directory / "genesis.cbor").exists():
+        return asking(directory, None, None, work)
+    genesis, peers = peers_for(directory, None, use="to know the network")
+    errors: list[Unavailable] = []
+    for address in peers[:MAX_TRIES]:
+        try:
+            return asking(directory, address, genesis.network, work)
+        except Unavailable as error:
+            errors.append(error)
+    raise errors[0] if errors else Unavailable(f"no peer is known in {directory}; give --peer MULTIADDR", field="peer")

@@ -1,6 +1,7 @@
 """serve: runs one peer.
 
-Law: it says joining, loading, ready, and ends cleanly on SIGTERM and SIGINT.
+Law: it says joining, loading, ready. On SIGTERM it drains within a limit; on SIGINT, or a second signal, it ends at
+once.
 """
 
 from __future__ import annotations
@@ -8,24 +9,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.files import exists, keep_private
-from p2p.cli.arguments import read_genesis, whole
+from p2p.cli.arguments import SECONDS_A_DAY, number, read_genesis, whole
 
 if TYPE_CHECKING:
     from p2p.peer.config import NodeConfig
+    from p2p.peer.node import Node
     from p2p.peer.roles import Roles
 
 
 # A worker thread that computes may keep the interpreter from the event loop for this long each time that loop gives it
 # up for a system call. Python's own value is 5 ms, and a message passes several such calls.
 SWITCH_S = 0.0005
+DRAIN_S = 8.0  # containers are killed ten seconds after SIGTERM by default
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("serve", help="run a peer")
+    command = commands.add_parser("serve")
     add_options(command)
     command.set_defaults(run=run)
 
@@ -73,6 +77,18 @@ def add_options(serve: argparse.ArgumentParser) -> None:
         "--http-key-file", type=Path, metavar="FILE", help="keys that programs must send to --http, one a line",
     )
     serve.add_argument(
+        "--metrics", metavar="HOST:PORT",
+        help="also answer GET /metrics there, for Prometheus; PORT alone: on this machine only",
+    )
+    serve.add_argument(
+        "--drain-limit", type=number(0, SECONDS_A_DAY), default=DRAIN_S, metavar="SECONDS",
+        help="on SIGTERM, what is not finished then is broken off (default: %(default)g)",
+    )
+    serve.add_argument(
+        "--replace", action="store_true",
+        help="take over from the peer that runs in --dir: begin when it has drained, within --drain-limit",
+    )
+    serve.add_argument(
         "--checkpoint", metavar="HEIGHT:BLOCK_ID",
         help="a block known from somebody you trust: no other history below it is believed",
     )
@@ -93,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
 
 def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     """Run the peer in --dir with these roles until a signal comes. Raises ConfigError, StorageError."""
-    config = _config(options)
+    config = read_config(options)
     if not exists(options.dir / "genesis.cbor"):  # the node reads it; here only the sentence for the user
         read_genesis(options.dir, "to join a network", field="genesis")
     import signal
@@ -116,6 +132,19 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
 
         load.append(http_task(options.http, options.http_key_file, lambda url: report("http", url)))
 
+    if (metrics := options.metrics or config.metrics) is not None:
+        from p2p.cli.serve_metrics import metrics_task
+
+        load.append(metrics_task(metrics, lambda url: report("metrics", url)))
+    running: list[Node] = []
+
+    async def remember(node: Node) -> None:
+        running.append(node)
+
+    load.append(remember)
+    if options.replace:
+        _take_over(options, report)
+
     async def until_signal() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
@@ -125,7 +154,10 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(peer)
-                async for _ in signals:
+                async for number in signals:
+                    if number == signal.SIGTERM and running and not running[0].draining.is_begun:
+                        running[0].draining.begin(options.drain_limit)
+                        continue
                     nursery.cancel_scope.cancel()
                     return
 
@@ -133,7 +165,22 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> NodeConfig:
+def _take_over(options: argparse.Namespace, report: Callable[[str, str], None]) -> None:
+    """Let the peer that runs in --dir end, if one does. All that this process needs is loaded already, so that few
+    heights pass in between. Raises Unavailable."""
+    from p2p.base.errors import Unavailable
+    from p2p.cli.drain import drain
+    from p2p.peer.control import call
+
+    try:
+        call(options.dir, {"op": "status"})
+    except Unavailable:
+        return
+    report("draining", "the peer that runs here finishes what it does")
+    drain(options.dir, options.drain_limit)
+
+
+def read_config(options: argparse.Namespace) -> NodeConfig:
     """DIR/config.toml with what the options replace. Raises ConfigError."""
     from p2p.peer.config import load_config
 

@@ -51,5 +51,5 @@ async def _serve(node: Node, host: str, port: int, keys: Keys, say: Callable[[st
         backend = ClientBackend(client)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backend.keep_fresh)
-            await serve(backend, listeners, keys, trio.Event())
+            await serve(backend, listeners, keys, trio.Event(), registry=node.metrics)
             nursery.cancel_scope.cancel()

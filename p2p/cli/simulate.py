@@ -17,7 +17,7 @@ SEED = 20261127
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("simulate", help="play the economy with many agents against the real ledger")
+    command = commands.add_parser("simulate")
     command.add_argument("what", choices=["economy"], help="what is simulated")
     size = command.add_mutually_exclusive_group()
     size.add_argument(

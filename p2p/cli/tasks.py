@@ -5,6 +5,7 @@ Law: the user sees the typed error itself, never the groups that nurseries wrap 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import trio
 
 from p2p.base.errors import FolkmootError
 from p2p.machine import logs
+from p2p.machine.tracing_otel import exporting
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -30,21 +32,24 @@ class Logging:
 
 
 def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | None = None) -> T:
-    """The task's result. log: None for a command that says nothing else of logs.
+    """The task's result. log: None for a command that says nothing else of logs: FOLKMOOT_LOG_DIR names a folder for
+    its log, else only warnings are shown.
 
-    Raises the typed error that nested groups hold, or else the first error.
+    Raises the one error that a user is to see of those that nested groups hold (first_error).
     """
     if log is not None or not structlog.is_configured():
-        chosen = log or Logging()
+        own = os.environ.get("FOLKMOOT_LOG_DIR")
+        chosen = log or (Logging(Path(own), "info") if own else Logging())
         logs.configure(chosen.directory, chosen.level, chosen.style)
     try:
-        return trio.run(task, *args)
+        with exporting("folkmoot"):
+            return trio.run(task, *args)
     except BaseExceptionGroup as group:
         raise first_error(group) from group
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first FolkmootError in a group of groups, or else the first error of all."""
+    """A Ctrl-C in a group of groups, or else the first FolkmootError, or else the first error of all."""
     found: list[BaseException] = []
     todo: list[BaseException] = [group]
     while todo:
@@ -53,4 +58,7 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
             todo += error.exceptions
         else:
             found.append(error)
-    return next((error for error in found if isinstance(error, FolkmootError)), found[0])
+    for kind in (KeyboardInterrupt, FolkmootError):
+        if (first := next((error for error in found if isinstance(error, kind)), None)) is not None:
+            return first
+    return found[0]

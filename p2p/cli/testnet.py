@@ -17,7 +17,7 @@ DEFAULT_DIR = Path(".testnet")
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("testnet", help="start and stop a local test network, run one from a manifest")
+    command = commands.add_parser("testnet")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     _register_by_hand(actions)
     _register_manifests(actions)
@@ -77,11 +77,11 @@ def _register_manifests(actions: Any) -> None:
     made.set_defaults(act=_generate)
     actions.add_parser("ls", help="list shipped manifests, and runs under way").set_defaults(act=_list)
     logs = actions.add_parser("logs", help="print what a peer of a run has logged")
-    logs.add_argument("peer", metavar="PEER")
+    logs.add_argument("peer", metavar="PEER", help="its name in the manifest, such as host1")
     _directory(logs)
     logs.set_defaults(act=_logs)
     inside = actions.add_parser("exec", help="run a command where a peer of a run under way runs")
-    inside.add_argument("peer", metavar="PEER")
+    inside.add_argument("peer", metavar="PEER", help="its name in the manifest, such as host1")
     inside.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command and its words")
     _directory(inside)
     inside.set_defaults(act=_exec)
@@ -112,6 +112,7 @@ def _up(options: argparse.Namespace) -> int:
     peers, cheats = _cheats(options)
     network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
     print(f"bootstrap {network.bootstrap}")
+    print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
     return 0
 
 

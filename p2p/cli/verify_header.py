@@ -25,7 +25,7 @@ USE = "to know the network and its first validators"  # of the genesis file
 
 
 def register(commands: Any) -> None:
-    verify = commands.add_parser("verify-header", help="check that a header is decided, from one that is trusted")
+    verify = commands.add_parser("verify-header")
     verify.add_argument("height", type=whole(1, MAX_HEIGHT), metavar="HEIGHT", help="the header to check")
     add_options(verify)
     verify.set_defaults(run=run)

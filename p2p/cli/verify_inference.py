@@ -33,7 +33,7 @@ INVALID = 3  # exit status
 
 
 def register(commands: Any) -> None:
-    verify = commands.add_parser("verify", help="check one inference with your own copy of the model")
+    verify = commands.add_parser("verify")
     verify.add_argument(
         "what", metavar="ID|FILE", help="an inference's id (64 hexadecimal digits), or a proof that `ask --save` wrote",
     )

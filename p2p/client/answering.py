@@ -54,7 +54,7 @@ class Answering:
             asking = Asking(
                 self.links.network, Endpoint(f"/p2p/{peer}", self.links.genesis), self._now, self.payer,
                 patience=patience, before=self._before, shown=self._before[-1].shown if self._before else None,
-                repeat=self._repeat,
+                repeat=self._repeat, tips=self.links.tips,
             )
             if self._before:
                 carried = self._carried - len(self._repeat.tokens)

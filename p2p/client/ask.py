@@ -18,6 +18,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
+import structlog
 import trio
 
 from p2p.base.body import check_body
@@ -29,12 +30,16 @@ from p2p.client.connection import open_to, query
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import Done, Event, Notices, Signed, Waiting
 from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.recent_tips import RecentTips
 from p2p.client.repeat import NOTHING, Repeat
 from p2p.client.shown import Shown
 from p2p.client.signing import RequestSigner
 from p2p.client.stream import AnswerStream, follow_into
 from p2p.gossip.host import Network
+from p2p.machine.tracing import spanned
 from p2p.wire.frames import Ask, pack_frame
+
+log = structlog.get_logger()
 
 Events = AsyncGenerator[Event, None]
 
@@ -93,8 +98,10 @@ class Asking:
     before: tuple[AnswerStream, ...] = ()  # answers whose tokens this one continues
     shown: Shown | None = None  # of those; None: there are none
     repeat: Repeat = NOTHING  # what was shown of those, and comes once more
+    tips: RecentTips | None = None  # that were shown lately; None: each question asks for the tip
     waits: int = 0  # so often it was waited for the agent
     is_over: bool = False
+    had_old_tip: bool = False  # an agent called the tip too old, which may have been a kept one
     was_renewed: bool = False  # a session that the network had forgotten was begun again
     nonce: int | None = None  # of the request
     signed: SignedRequest | None = None
@@ -106,7 +113,7 @@ class Asking:
     def __post_init__(self) -> None:
         self._body = encoded(self.question)
         self._signer = RequestSigner(
-            self.to, self.question, self.payer, self.overrides, partial(query, self.network, self.to.peer_id)
+            self.to, self.question, self.payer, self.overrides, partial(query, self.network, self.to.peer_id), self.tips
         )
         self.nonce = self.overrides.nonce
 
@@ -132,6 +139,14 @@ class Asking:
     async def _answer(self) -> Events:
         """Send the request, and again after each wait. Ends without Done where it must be signed again: its draw grew
         old meanwhile, or its session."""
+        assert self.signed is not None  # _sign came first
+        with spanned("client", self.signed.inference_id) as facts:
+            facts["peer"] = self.to.peer_id
+            async with aclosing(self._attempts()) as events:
+                async for event in events:
+                    yield event
+
+    async def _attempts(self) -> Events:
         is_accepted, waits_before = False, self.waits
         while True:
             try:
@@ -144,7 +159,8 @@ class Asking:
             except FolkmootError as error:
                 if is_accepted:
                     raise
-                if isinstance(error, InvalidRequest) and error.field == "draw_height" and self.waits > waits_before:
+                is_old = isinstance(error, InvalidRequest) and error.field == "draw_height"
+                if is_old and (self._is_newer_wanted() or self.waits > waits_before):
                     return
                 if self._renews(error):
                     return
@@ -158,6 +174,8 @@ class Asking:
         peer, signed, drawn = self.to.peer_id, self.signed, self._drawn
         assert signed is not None  # _sign came first
         stream, ended = await self.network.open_stream(peer, "infer"), False
+        name = signed.inference_id.hex()
+        log.info("a question is sent", inference=name, peer=peer)
         try:
             await stream.send(pack_frame(Ask(VERSION, signed, self._body, self.question.rows)))
             shown = self.shown or Shown(self.question.body.stop)
@@ -167,11 +185,19 @@ class Asking:
             async for event in follow_into(stream, self.answer, self._signer.query):
                 if isinstance(event, Done):
                     ended = True
+                    log.info("an answer is complete", inference=name, tokens=event.receipt.output_tokens)
                     self._keep_price(event)
                 yield event
         finally:
+            if not ended:
+                log.info("an answer is broken off", inference=name, peer=peer)
             # a reset tells the agent to stop and to charge for no more
             await (stream.close() if ended else stream.reset())
+
+    def _is_newer_wanted(self) -> bool:
+        """Whether the request is signed again on the newest tip, once, because a kept one may have been too old."""
+        is_first, self.had_old_tip = not self.had_old_tip, True
+        return self._signer.forget_tip() and is_first
 
     def _renews(self, error: FolkmootError) -> bool:
         """Whether the request is signed again with a new session, because the network has forgotten this one's set."""

@@ -22,6 +22,7 @@ from p2p.base.serving_limits import AGENT_WAIT_S, CLIENT_CONNECT_S, CLIENT_PEERS
 from p2p.client.connection import query
 from p2p.client.peer_choice import PeerChoice
 from p2p.client.question import id_of
+from p2p.client.recent_tips import RecentTips
 from p2p.gossip.host import Network, NetworkConfig, open_network
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class Links:
     genesis: Genesis
     named: tuple[str, ...] = ()  # peer ids that the user gave
     choice: PeerChoice = field(default_factory=PeerChoice)
+    tips: RecentTips = field(default_factory=RecentTips)
 
     def order(self, prefer: str = "") -> tuple[str, ...]:
         """Peers that can be asked, the best one first. Those without a connection are dialled only where none has
@@ -90,7 +92,9 @@ async def open_links(genesis: Genesis, peers: Sequence[str], book: Path | None =
     async with open_network(config, topic_handlers={}, stream_handlers={}) as network:
         async with trio.open_nursery() as nursery:
             await _connect(network, nursery, peers)
-            yield Links(network, genesis, tuple(map(id_of, peers)))
+            links = Links(network, genesis, tuple(map(id_of, peers)))
+            nursery.start_soon(links.tips.run)
+            yield links
             nursery.cancel_scope.cancel()
 
 

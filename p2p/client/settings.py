@@ -48,7 +48,7 @@ def client_settings(
     found = genesis if genesis is not None else load_genesis(folder / "genesis.cbor")
     signer = key if key is not None else Key.load(folder / "account.key")
     payer = Payer(signer, Nonces(folder / "nonces"), KnownPrices(folder / "prices"), account)
-    addresses = tuple(peers) if peers is not None else _bootstrap(folder)
+    addresses = tuple(peers) if peers is not None else configured_peers(folder)
     if not addresses and not (folder / BOOK).exists():
         raise ConfigError(
             f"no peer is named: give peers=[MULTIADDR, ...], or bootstrap in {folder / 'config.toml'}", field="peers",
@@ -58,7 +58,8 @@ def client_settings(
     return ClientSettings(folder, found, payer, addresses)
 
 
-def _bootstrap(folder: Path) -> tuple[str, ...]:
+def configured_peers(folder: Path) -> tuple[str, ...]:
+    """The bootstrap of config.toml. Raises ConfigError where it is no list of multiaddrs."""
     file = folder / "config.toml"
     if not file.exists():
         return ()

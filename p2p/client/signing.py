@@ -18,6 +18,7 @@ from p2p.chain.proofs.serving import ServingProof, open_serving
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import TermsShown
 from p2p.client.question import Endpoint, Overrides, Payer, Question
+from p2p.client.recent_tips import RecentTips
 from p2p.client.session import SessionDraw
 from p2p.client.tip_proof import Ground, Prover, QueryPeer, next_nonce, price_limit
 from p2p.wire.answers.blocks import ServingAnswer
@@ -36,6 +37,7 @@ class RequestSigner:
     payer: Payer
     overrides: Overrides
     query: QueryPeer  # asks that peer
+    tips: RecentTips | None = None
 
     @property
     def _prover(self) -> Prover:
@@ -43,8 +45,16 @@ class RequestSigner:
 
     async def ground(self) -> Ground:
         """The newest header that the peer shows, proved, and what it says of the account and the model."""
-        given = self.overrides.ground
-        return given or await self._prover.ground(self.payer.account, self.question.model, self.payer.notices_since)
+        payer, given = self.payer, self.overrides.ground
+        if given is not None:
+            return given
+        if self.tips is None or payer.nonces is None:
+            return await self._prover.ground(payer.account, self.question.model, payer.notices_since)
+        return await self.tips.ground(self._prover, payer.account, self.question.model, payer.notices_since)
+
+    def forget_tip(self) -> bool:
+        """Ask the peer for its tip next time. Returns whether that may help."""
+        return self.tips is not None and self.tips.forget(self.to.peer_id, self.payer.account, self.question.model)
 
     async def terms(self, ground: Ground) -> TermsShown:
         """What it may cost. Raises InvalidRequest where a token costs more than is allowed."""

@@ -31,6 +31,9 @@ class GuardLog(Protocol):
     def record(self, height: int, inputs: Sequence[bytes], guard: GuardRecord | None) -> None:
         """Append inputs and replace the guard, in one write that is durable when this returns."""
 
+    def is_held(self, height: int) -> bool:
+        """Whether nothing may be signed at this height: another copy of this guard may have signed there."""
+
     def prune(self, height: int) -> None:
         """Forget the inputs of `height` and below; the guard stays."""
 

@@ -42,7 +42,7 @@ class Signer:
 
     def is_observing(self) -> bool:
         """Whether this peer only watches this height, for it cannot know what it has signed there."""
-        return self._height <= self._observe_until
+        return self._height <= self._observe_until or self._guard.is_held(self._height)
 
     def takes_part(self) -> bool:
         return self._is_validator and not self.is_observing()

@@ -30,6 +30,7 @@ from p2p.gateway.exchange import Pairs, as_bytes, headers_of, read_body, send_js
 from p2p.gateway.http import sse
 from p2p.gateway.http.asgi import Receive, Scope, Send
 from p2p.gateway.metrics import Metrics
+from p2p.gateway.timing import Timing
 
 _LONG = 16_384  # characters of a prompt whose tokens are made in a thread: 5 ms of work
 _MAX_HEADER = 1000  # characters of a header that grows with the request
@@ -73,12 +74,15 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
+        timing = Timing(scope["state"].get("began"))
         opened = self._api.open(await read_body(headers, receive), headers)
-        answer = await self._prepare(opened, scope["state"])
+        timing.end("read")
+        answer = await self._prepare(opened, scope["state"], timing)
+        timing.end("prepare")
         async with running(self._shared.backend, answer.questions, answer.new_answering) as pieces:
             await (answer.stream(pieces, send) if opened.request.stream else answer.whole(pieces, send))
 
-    async def _prepare(self, opened: Opened, state: dict[str, object]) -> _Answer:
+    async def _prepare(self, opened: Opened, state: dict[str, object], timing: Timing) -> _Answer:
         """Everything that can be refused is refused here."""
         backend, request = self._shared.backend, opened.request
         card = await card_of(backend, request.model)
@@ -92,10 +96,8 @@ class Endpoint:
             self._api.prefix + secrets.token_hex(16), int(time.time()), sum(one.prompt_tokens for one in questions),
             text.bytes_of, str(state.get("request_id", "")),
         )
-        began = state.get("began")
         return _Answer(
-            self._api, opened, text, questions, about, opened.writer(about), self._shared.metrics,
-            began if isinstance(began, float) else trio.current_time(),
+            self._api, opened, text, questions, about, opened.writer(about), self._shared.metrics, timing,
         )
 
 
@@ -104,7 +106,7 @@ class _Answer:
 
     def __init__(
         self, api: Api, opened: Opened, text: ModelText, questions: Sequence[Asked], about: About, writer: Writer,
-        metrics: Metrics, began: float,
+        metrics: Metrics, timing: Timing,
     ) -> None:
         self.questions = questions
         self._api = api
@@ -113,7 +115,7 @@ class _Answer:
         self._about = about
         self._writer = writer
         self._metrics = metrics
-        self._began = began
+        self._timing = timing
         self._has_begun = False  # whether a piece of the answer itself has come
 
     def new_answering(self) -> Answering:
@@ -125,6 +127,7 @@ class _Answer:
         """Answer when all is there. Raises the error of the first answer that failed."""
         async for at, piece in pieces:
             self._feed(at, piece)
+        self._timing.end("network")
         plain = self._writer.whole()
         self._complete()
         await send_json(send, plain, 200, self._headers())
@@ -132,6 +135,7 @@ class _Answer:
     async def stream(self, pieces: Pieces, send: Send) -> None:
         """Answer as it comes. Raises an error that comes before anything else."""
         first = await self._first(pieces)
+        self._timing.end("network")
         await send({"type": "http.response.start", "status": 200, "headers": [*sse.HEADERS, *self._headers()]})
         await self._put(send, self._writer.begin())
         try:
@@ -168,7 +172,7 @@ class _Answer:
         """The events for a piece. Raises the error of an answer that failed."""
         if not self._has_begun and not isinstance(piece, Started | Failed):
             self._has_begun = True
-            self._metrics.first_token(self._api.name, trio.current_time() - self._began)
+            self._metrics.first_token(self._api.name, self._timing.so_far())
         if isinstance(piece, Ended):
             self._metrics.used(piece.usage)
         events = self._writer.feed(at, piece)
@@ -180,7 +184,7 @@ class _Answer:
         self._opened.keep(self._about, self._writer)
 
     def _headers(self) -> Pairs:
-        return answer_headers(self._opened.request, self._writer.choices)
+        return [*answer_headers(self._opened.request, self._writer.choices), (b"server-timing", self._timing.header())]
 
     async def _put(self, send: Send, events: Sequence[Event], *, is_last: bool = False) -> None:
         await _put_bytes(send, b"".join(map(_pack, events)), is_last=is_last)

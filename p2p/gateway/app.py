@@ -26,18 +26,20 @@ from p2p.gateway.keys import Keys
 from p2p.gateway.metrics import CONTENT_TYPE, Metrics
 from p2p.gateway.stored import Stored
 from p2p.gateway.types import messages
+from p2p.metrics.registry import Registry
 
 _SHOWN = ("x-request-id", "retry-after", "x-folkmoot-inference", "x-folkmoot-executor", "x-folkmoot-price",
-          "x-folkmoot-ignored")  # headers that a web page may read
+          "x-folkmoot-ignored", "server-timing")  # headers that a web page may read
 
 
 def new_app(
     backend: Backend, keys: Keys | None = None, origins: Collection[str] = (),
-    connections: Callable[[], int] = lambda: 0,
+    connections: Callable[[], int] = lambda: 0, registry: Registry | None = None,
 ) -> App:
-    """The application. origins: of web pages that may ask; none by default. connections: how many are open."""
+    """The application. origins: of web pages that may ask; none by default. connections: how many are open. registry:
+    of the peer that the gateway is a part of."""
     sessions = Sessions(backend.new_session)
-    shared = Shared(backend, sessions, Metrics(connections, lambda: len(sessions)))
+    shared = Shared(backend, sessions, Metrics(connections, lambda: len(sessions), registry))
     apis = all_apis(Stored())
     paths = _Paths(shared)
     routes = [Route(api.path, Endpoint(api, shared), methods=["POST"]) for api in apis]

@@ -12,6 +12,7 @@ from p2p.gateway.app import new_app
 from p2p.gateway.core.backend import Backend
 from p2p.gateway.http.server import HttpServer
 from p2p.gateway.keys import Keys
+from p2p.metrics.registry import Registry
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -48,11 +49,11 @@ async def open_port(host: str, port: int) -> list[trio.SocketListener]:
 
 async def serve(
     backend: Backend, listeners: Sequence[trio.SocketListener], keys: Keys, stop: trio.Event,
-    origins: Collection[str] = (),
+    origins: Collection[str] = (), registry: Registry | None = None,
 ) -> None:
-    """Answer until `stop`, then finish what runs."""
+    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of."""
     counted: list[HttpServer] = []
-    app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted))
+    app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted), registry)
     server = HttpServer(app)
     counted.append(server)
     await server.serve(listeners, stop)

@@ -85,6 +85,7 @@ class NetworkConfig:
     paid: frozenset[str] = frozenset()  # protocols whose work is paid for, so it is not charged to the CPU budget
     relay: bool = True  # whether it carries others' connections while others can dial it
     reachable: Verdict | None = None  # whether others can dial it; None: it asks them
+    greets: bool = True  # False: a stranger that does not know the network's id yet, and only opens streams
 
 
 class Network:
@@ -96,7 +97,7 @@ class Network:
         self._config = config
         self._relaying = relaying
         self._exchange = exchange
-        self._discovery = discovery
+        self.discovery = self._discovery = discovery  # for this room alone
         self.peer_id = config.key.peer_id
 
     def addresses(self) -> tuple[str, ...]:
@@ -201,12 +202,14 @@ async def _opened(
     discovery = Discovery(host, dht, config.network, judge.scores, wanted, door, policy)
     discovery.bootstrap, discovery.partners = bootstrap, config.partners
     discovery.outside.known = config.reachable
+    discovery.greets = config.greets
     relaying = _relay(config, host, door, discovery, judge)
     keeper = Keeper(discovery, bootstrap, config.book, Asking(discovery, relaying.places))
     guards.bound_handlers(host)
     for protocol in PROTOCOLS:
         host.set_stream_handler(protocol, exchange.serve)
-    host.set_stream_handler(PEERS_PROTOCOL, judge.boundary(discovery.answer))
+    if config.greets:
+        host.set_stream_handler(PEERS_PROTOCOL, judge.boundary(discovery.answer))
     for short, serve in stream_handlers.items():
         host.set_stream_handler(protocol_name(short), judge.boundary(serve, metered=short not in config.paid))
     async with host.run(listen_addrs=listen), background_trio_service(dht):

@@ -25,6 +25,7 @@ import structlog
 from p2p.base.errors import ConfigError
 from p2p.base.files import make_folder, open_output
 from p2p.base.limits import MAX_LOG_BYTES, MAX_LOG_FILES, MAX_LOG_REPEATS, MAX_LOG_TEXT, MAX_LOG_TRACE, MAX_LOG_WORDS
+from p2p.machine.tracing import EACH
 
 FILE: Final = "folkmoot.log"
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -108,6 +109,9 @@ class Pipeline:
 
     def __call__(self, logger: Any, method: str, event: Event) -> Event:
         del logger
+        if event.pop(EACH, False):
+            self._write(method, event)
+            raise structlog.DropEvent
         words = str(event.pop(_SAME, event.get("event", "")))
         left_out = self._repeats.left_out()
         count = self._repeats.count(words)
@@ -174,6 +178,7 @@ class _Router(logging.Handler):
             words = str(record.msg)
         event: Event = {
             "event": words, _SAME: f"{record.name}: {record.msg}", "logger": record.name, "exc_info": record.exc_info,
+            **structlog.contextvars.get_contextvars(),
         }
         level = record.levelname.lower()
         try:

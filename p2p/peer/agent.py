@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from p2p.base.body import open_body
@@ -33,6 +34,10 @@ from p2p.base.types import (
     Streamed,
 )
 from p2p.machine.deadlines import own_time, strain
+from p2p.machine.marks import Marks
+from p2p.machine.tracing import EACH, about
+from p2p.metrics.peer import ASKED, PEER
+from p2p.metrics.registry import Registry
 from p2p.peer.client_stream import Reader
 from p2p.peer.entrance import Entrance
 from p2p.peer.quotas import UNLIMITED, Quotas, Usage
@@ -64,6 +69,8 @@ if TYPE_CHECKING:
     from p2p.peer.outbox import Outbox, Room
 
 OpenStream = Callable[[str, str], Awaitable["Stream"]]  # (peer id, protocol) -> a new stream there
+
+log = structlog.get_logger()
 
 MAX_REASON = 300  # characters of why an executor did not answer
 RECORDS_OF_A_REQUEST = 3  # Start, output and a copy of the finish: what is started here can be confirmed here
@@ -105,12 +112,29 @@ class Agent:
     token_timeout_s: float = TOKEN_TIMEOUT_S
     entrance: Entrance = field(default_factory=Entrance)
     quotas: Quotas = field(default_factory=partial(Quotas, "account", UNLIMITED))
+    marks: Marks = field(default_factory=Marks)
+    metrics: Registry = field(default_factory=partial(Registry, PEER))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
-        with self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)):
-            telling = Telling(client)
-            await telling.at_work(partial(self._serve, telling, ask))
+        self.marks.mark(ask.signed_request.inference_id, "agent is asked")
+        outcome, telling = "refused", Telling(client)
+        try:
+            with (
+                self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)),
+                about("agent", ask.signed_request.inference_id) as facts,
+            ):
+                outcome = "failed"
+                try:
+                    await telling.at_work(partial(self._serve, telling, ask))
+                    outcome = "answered"
+                except InvalidRequest:
+                    outcome = "refused"
+                    raise
+                finally:
+                    facts["outcome"] = outcome = "left" if telling.is_gone else outcome
+        finally:
+            self.metrics.add(ASKED, outcome)
 
     async def _serve(self, telling: Telling, ask: Ask) -> None:
         signed = ask.signed_request
@@ -143,6 +167,8 @@ class Agent:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(telling), usage, room)
+            self.marks.mark(signed.inference_id, "agent has checked")
+            log.info("a request is begun", account=request.account, model=request.model, **{EACH: True})
             await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 
@@ -155,6 +181,7 @@ class Agent:
             if isinstance(outcome, Done):
                 await self._done(session, outcome)
                 return
+            log.info("an executor declined", executor=node, reason=outcome.reason, **{EACH: True})
             if outcome.busy is not None:
                 self.outbox.offer(RecordKind.BUSY, outcome.busy)
             await session.reader.show(outcome)
@@ -177,6 +204,7 @@ class Agent:
                 tuple(session.taken_over), session.ask.rows,
             )
             try:
+                self.marks.mark(forward.signed_request.inference_id, "agent has a stream to the executor")
                 await stream.send(pack_frame(forward))
             except FolkmootError as error:
                 return Declined(node, error.message[:MAX_REASON], None)
@@ -204,6 +232,7 @@ class Agent:
                 frame = await receive_frame(stream, Tokens, Working, Done, Declined, Failure, timeout_s=wait_s)
                 silent_s = EXECUTOR_SILENT_S * strain()
                 if isinstance(frame, Tokens):
+                    self.marks.mark(session.ask.signed_request.inference_id, "agent has the first tokens")
                     signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame)
@@ -293,6 +322,8 @@ class Agent:
         await self._keep(session, done)
         session.room.put(RecordKind.OUTPUT, record)
         session.room.put(RecordKind.FINISH, done.finish)  # a copy, for an executor that dies now
+        executor, tokens = done.finish.record.executor, len(session.tokens)
+        log.info("an answer is confirmed", executor=executor, tokens=tokens, **{EACH: True})
         await session.reader.show(done)
 
     async def _keep(self, session: _Session, done: Done) -> None:

@@ -57,5 +57,7 @@ class Announcer:
             self.say("loading", "waiting for the ML node")
 
     def say(self, state: str, text: str) -> None:
+        if self.state == "draining":  # the last word
+            return
         self.state, self.said = state, plain(text)  # the text may hold an ML node's words
         self.report(state, self.said)

@@ -24,6 +24,7 @@ from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.genesis import Genesis, load_genesis
 from p2p.base.keys import Key
 from p2p.base.limits import DIAL_BACK_S
+from p2p.gossip.connections.reach import HERE, scope_at
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing, read_key
@@ -31,6 +32,7 @@ from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import move_on_after
 from p2p.peer.config import NodeConfig, check_network, load_config
 from p2p.peer.control import call
+from p2p.peer.machine_facts import MachineFacts, look_around
 
 PROBE_S = 4 * DIAL_BACK_S  # for others to say whether they can dial this machine, and for a relay to answer
 _LOOK_S = 0.2
@@ -51,6 +53,7 @@ class Facts:
     reach: dict[str, Any] = field(default_factory=dict)  # as ReachStatus; empty: nobody could be asked
     engine: str | None = None  # None: none is configured
     now_ms: int = 0  # of this machine's clock
+    machine: MachineFacts = field(default_factory=MachineFacts)
 
 
 async def collect(directory: Path, bootstrap: Sequence[str] = ()) -> Facts:
@@ -62,6 +65,7 @@ async def collect(directory: Path, bootstrap: Sequence[str] = ()) -> Facts:
     except OSError:
         facts.free_bytes = None
     _ask_the_peer(facts)
+    facts.machine = look_around(directory, facts.config, runs=facts.status is not None)
     if facts.status is None and facts.config is not None:
         await _probe(facts, facts.config, genesis)
     return facts
@@ -127,7 +131,9 @@ async def _network(facts: Facts, config: NodeConfig, genesis: Genesis, listen: t
                 await net.connect(address)
             except FolkmootError as error:
                 facts.bootstrap[address] = error.message
-        if net.connected() and listen:
+        answered = [address for address, error in facts.bootstrap.items() if not error]
+        # peers on this machine say nothing of how others reach it (OUT-2), so nobody waits for them
+        if listen and any(scope_at(address.rpartition("/p2p/")[0]) != HERE for address in answered):
             facts.reach = await _reached(net)
 
 

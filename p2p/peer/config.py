@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from p2p.base.addresses import check_multiaddr
+from p2p.base.default_model import DEFAULT_MODEL as DEFAULT_MODEL
 from p2p.base.errors import ConfigError
 from p2p.base.files import exists
 from p2p.base.genesis import Genesis, check_network_name
@@ -24,7 +25,6 @@ from p2p.peer.ml_settings import DEFAULT, MlNodeSettings, check_ml_nodes
 from p2p.peer.quotas import Limit
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/7470",)
-DEFAULT_MODEL = "SmolLM2-135M-Instruct"
 ENGINES = ("vllm", "torch")
 KEEP = ("own", "all")
 LAB_SETTINGS = ("cheat", "honest_ml_node", "cheat_friends", "plant_interval_ms")  # of lab.toml: p2p/lab/settings.py
@@ -78,6 +78,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     keep_records: Text = "own"  # inferences whose proofs are kept when they leave the state: "own" or "all"
     checkpoint: Text | None = None  # HEIGHT:BLOCK_ID from a trusted source: no other history below it is believed
+    metrics: Text | None = None  # HOST:PORT of GET /metrics, or a PORT of this machine alone; None: nowhere
     log_level: Text = "info"
     log_format: Text = "text"
 

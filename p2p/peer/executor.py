@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import structlog
 import trio
 
 from p2p.base.codec import encode
@@ -32,6 +33,10 @@ from p2p.base.types import (
     SignedRequest,
 )
 from p2p.machine.load import Load
+from p2p.machine.marks import Marks
+from p2p.machine.tracing import EACH, about
+from p2p.metrics.peer import FIRST, MADE, PEER, SERVE_S, SERVED
+from p2p.metrics.registry import Registry
 from p2p.peer.admission import Admission, Admitted, NotAdmitted, Once
 from p2p.peer.agent_credit import Work
 from p2p.peer.beginning import wrong_beginning
@@ -54,6 +59,8 @@ if TYPE_CHECKING:
     from p2p.chain.chain import Chain
     from p2p.gossip.connections.streams import Stream
     from p2p.peer.outbox import Outbox, Room
+
+log = structlog.get_logger()
 
 MAX_REASON = 300  # characters of a sentence that is signed or sent
 # fields of errors that the client or an earlier executor caused
@@ -95,8 +102,12 @@ class Executor:
     admission: Admission
     ready: ReadyEngine | None = None  # None until the ML node is there, and while it is gone
     load: Load = field(default_factory=Load)
+    marks: Marks = field(default_factory=Marks)
     # (request, honest engine) -> the engine that answers it: the hook of the fault injector
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine
+    metrics: Registry = field(default_factory=partial(Registry, PEER))
+    closed: Callable[[], str] = lambda: ""  # why nothing new is taken (intake.py); empty: it is
+    serving: int = 0  # calls of `serve` that run, also those that wait for a place
     # requests whose agent the chain knows to be the cause that they have no finish
     _excused: Once = field(default_factory=Once)
 
@@ -108,15 +119,32 @@ class Executor:
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
         Failure."""
-        checked = self._check(stream.peer, forward)
-        telling = Telling(stream)
+        self.marks.mark(forward.signed_request.inference_id, "executor is asked")
+        began, outcome = trio.current_time(), "refused"
+        self.serving += 1
         try:
-            await telling.at_work(partial(self._admit, telling, forward, checked))
-        except NotAdmitted as refusal:
-            await self._decline(stream, forward, refusal.reason)
+            with about("executor", forward.signed_request.inference_id) as facts:
+                checked = self._check(stream.peer, forward)
+                telling, outcome = Telling(stream, began), "failed"
+                try:
+                    await telling.at_work(partial(self._admit, telling, forward, checked))
+                    outcome = "answered"
+                except NotAdmitted as refusal:
+                    outcome = "refused"
+                    log.info("a request is declined", reason=refusal.reason)
+                    await self._decline(stream, forward, refusal.reason)
+                finally:
+                    facts["outcome"] = outcome = "left" if telling.is_gone else outcome
+        finally:
+            self.serving -= 1
+            self.metrics.add(SERVED, outcome)
+            if outcome == "answered":
+                self.metrics.observe(SERVE_S, trio.current_time() - began)
 
     async def _admit(self, telling: Telling, forward: Forward, checked: Checked) -> None:
         """Find a place, and answer there. Raises NotAdmitted, FolkmootError."""
+        if said := self.closed():
+            raise NotAdmitted(said)
         if await self.admission.wait_for_start(forward):
             checked = self._check(telling.stream.peer, forward)
         async with self.admission.admit(forward) as admitted:
@@ -177,8 +205,11 @@ class Executor:
         """From the prompt to Done. Tokens count against the agent's quota as they come, so an agent that breaks off has
         used them."""
         assignment, usage, signed = turn.assignment, turn.admitted.usage, turn.assignment.signed
+        self.marks.mark(signed.inference_id, "executor has a place")
         job, sampling = await trio.to_thread.run_sync(make_job, turn.ready, assignment)
+        self.marks.mark(signed.inference_id, "executor has the prompt's tokens")
         usage.used = len(job.prompt_tokens) + len(job.begun) + len(job.prefix)
+        log.info("an answer is begun", prompt_tokens=len(job.prompt_tokens), **{EACH: True})
         steps = await prefix_steps(turn.engine, job, sampling)
         vocabulary = turn.ready.words().vocabulary
         before = (*job.begun, *job.prefix)
@@ -188,6 +219,7 @@ class Executor:
         stop = StopFinder(assignment.body.stop, before=vocabulary.text(before))
 
         async def take(step: TokenStep) -> bool:
+            self.marks.mark(signed.inference_id, "engine's first token")
             if not 0 <= step.token < assignment.spec.vocabulary:
                 raise Unavailable(
                     f"the ML node names token {step.token}; {assignment.spec.model} has {assignment.spec.vocabulary}",
@@ -197,6 +229,9 @@ class Executor:
                 turn.agent_left()  # it reads so slowly, or asked so late
                 late = "the deadline is past: nobody pays for more"
                 raise RemoteProtocolError(late, field="deadline_height", penalty=0)
+            if len(steps) == len(job.prefix):
+                self.metrics.observe(FIRST, trio.current_time() - turn.telling.began)
+            self.metrics.add(MADE)
             steps.append(replace(step, text=showing.text_of(step.token)))
             usage.used += 1
             stop.feed(steps[-1].text)
@@ -223,6 +258,7 @@ class Executor:
         plant = turn.engine is not turn.ready.engine
         finish, raw = await claimed(stopped=stopped, at_stop=stop.found is not None, plant=plant)
         turn.admitted.room.put(RecordKind.FINISH, finish)
+        log.info("an answer is signed", tokens=len(steps), reason=finish.record.finish_reason.name, **{EACH: True})
         await turn.telling.send(Done(finish, raw, steps[-1].cached))
 
     async def answer(self, assignment: Assignment, ready: ReadyEngine | None = None) -> SignedFinish:

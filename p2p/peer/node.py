@@ -33,20 +33,28 @@ from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain
 from p2p.machine.load import Load
+from p2p.machine.marks import Marks
 from p2p.machine.tasks import Tasks
+from p2p.metrics.peer import PEER
+from p2p.metrics.registry import Registry
 from p2p.peer.announcer import Announcer, Report
 from p2p.peer.config import NodeConfig, check_network
 from p2p.peer.control import serve_control
 from p2p.peer.dispute_alerts import DisputeAlerts
+from p2p.peer.draining import Draining, drain_handler, work_of
 from p2p.peer.entrance import Entrance
 from p2p.peer.fault_injector import FaultInjector
 from p2p.peer.gate import Gate
+from p2p.peer.intake import Intake
+from p2p.peer.key_lock import key_lock
 from p2p.peer.lending import Lending
+from p2p.peer.measuring import Measuring
 from p2p.peer.ml_control import ml_handler
 from p2p.peer.outbox import Outbox
 from p2p.peer.quotas import Quotas
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.record_sender import RecordSender
+from p2p.peer.restored import Restored
 from p2p.peer.roles import Roles
 from p2p.peer.scheduled import Scheduled
 from p2p.peer.sent_batches import SentStore
@@ -78,22 +86,33 @@ class Node:
         self.anchor = Anchor(parse_checkpoint(config.checkpoint) if config.checkpoint else None)
         self.anchor.agree(self.chain.height(), self.chain.blocks.header)
         self.network: Network | None = None
+        self.restored = Restored(self.chain.guard, lambda: self.network.status().twin if self.network else "")
+        self.intake = Intake(restored=lambda: self.restored.waits)
+        self.draining = Draining(lambda: work_of(self), self._close)
+        self.metrics = Registry(PEER)
         self.new_height = Wakeup()
         self.tasks = Tasks()
-        self.load = Load()
+        self.load, self.marks = Load(), Marks()
         self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
         self._valued = Validators(self.chain, self.key.public)
         self._make_consensus()
         self._make_records()
         self._make_roles(roles)
         self.queries = Queries(
-            self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file
+            self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file,
+            self.marks.of,
         )
+        self.measuring = Measuring(self, self.metrics)
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
         self.streams = StreamHandlers(
             self.chain, self.consensus, self.agent, self.executor, self.queries, self.account_transactions,
-            self.records, self.new_height, self.votes,
+            self.records, self.new_height, self.votes, self.intake,
         )
+
+    def _close(self) -> None:
+        """Take nothing new, and say so."""
+        self.intake.drains = True
+        self.announcer.say("draining", "finishes what runs, then ends")
 
     def _model_file(self, wanted: bytes) -> bytes | None:
         """For clients that count tokens themselves."""
@@ -134,7 +153,8 @@ class Node:
         config, key, chain, outbox = self.config, self.key, self.chain, self.outbox
         self.agent = roles.agent(
             key, chain, outbox, self._open, config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000,
-            entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit),
+            entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit), metrics=self.metrics,
+            marks=self.marks,
         )
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
@@ -143,12 +163,16 @@ class Node:
             key.public, chain, outbox, quotas=Quotas("agent", config.agent_limit), gate=gate, engine_at=self._engine_at,
             own=frozenset(map(bytes.fromhex, config.own_accounts)),
         )
-        self.executor = roles.executor(key, chain, outbox, chain.payloads, admission, load=self.load, **faults)
+        self.executor = roles.executor(
+            key, chain, outbox, chain.payloads, admission, load=self.load, marks=self.marks, metrics=self.metrics,
+            **faults,
+        )
+        self.executor.closed = lambda: self.intake.closed
         chain.on_refused_start = admission.credit.refused
         self.validator = roles.validator(
             key, chain.genesis.network, chain, outbox, self._open, load=self.load,
             profile=load_profile(config.profile) if config.profile else None, place=gate.hold,
-            engine_at=self._engine_at, engine_of=self._engine_of,
+            engine_at=self._engine_at, engine_of=self._engine_of, metrics=self.metrics,
         )
         self.ml = Lending(
             config, roles, chain, self.executor, self.validator, lambda text: self.announcer.say("loading", text),
@@ -194,14 +218,14 @@ class Node:
         return await self.network.open_stream(peer, protocol)
 
     def _committed(self, block: Block, certificate: CommitCertificate) -> None:
-        del certificate
+        self.restored.committed(block)
         height = block.header.height
-        for one in self.chain.blocks.receipts(height):
-            if one.sender == self.key.public:
-                log.debug(
-                    "a block refused a record of this peer", height=height, index=one.index, code=one.code,
-                    field=one.field
-                )
+        refused = [one for one in self.chain.blocks.receipts(height) if one.sender == self.key.public]
+        for one in refused:
+            log.debug(
+                "a block refused a record of this peer", height=height, index=one.index, code=one.code, field=one.field
+            )
+        self.measuring.committed(block, certificate, len(refused))
         self.new_height.set()
         self.records.wakeup.set()
 
@@ -216,12 +240,16 @@ class Node:
     async def _validate(self) -> None:
         async def look(nursery: trio.Nursery) -> None:
             self.dispute_alerts.look()
-            await self.validator.on_height(nursery)
+            await self.validator.on_height(nursery, begins=not self.intake.closed)
 
         await self._at_each_height(look)
 
     async def _run_sprint(self) -> None:
-        await self._at_each_height(self.sprint_runner.on_height)
+        async def look(nursery: trio.Nursery) -> None:
+            if not self.intake.closed:
+                await self.sprint_runner.on_height(nursery)
+
+        await self._at_each_height(look)
 
     async def _at_each_height(self, look: Callable[[trio.Nursery], Awaitable[None]]) -> None:
         """For ever. What `look` starts in the nursery belongs to the calling task."""
@@ -234,7 +262,7 @@ class Node:
     def parts(self, network: Network) -> Iterator[tuple[str, Task]]:
         """(name, task) of all that runs as long as the peer. What fails begins anew; only StorageError ends the peer
         (p2p/machine/tasks.py)."""
-        inject, reload = self.consensus.inject_commit, self.consensus.reload
+        inject, reload = self.restored.watching(self.consensus.inject_commit), self.consensus.reload
         yield "store", self._watch_store
         yield "load", self.load.run
         yield "consensus", self.consensus.run
@@ -244,7 +272,8 @@ class Node:
         yield "checks", self._validate
         yield "ml_node", self.ml.run
         yield "announcement", self.announcer.run
-        yield "control", lambda: serve_control(self.config.directory, ml_handler(self.ml.nodes, self.queries.answer))
+        answer = drain_handler(self.draining, ml_handler(self.ml.nodes, self.queries.answer))
+        yield "control", lambda: serve_control(self.config.directory, answer)
         if self.chain.genesis.sprint.blocks:
             yield "sprint", self._run_sprint
         if self.fault_injector is not None:
@@ -293,14 +322,18 @@ async def run_node(
     config: NodeConfig, report: Report, roles: Roles = HONEST, *,
     load: Sequence[Callable[[Node], Awaitable[None]]] = (),
 ) -> None:
-    """Run one peer until cancelled. report(state, text): joining, loading, ready. load: more tasks, which are
-    given the node; for tests. Raises FolkmootError when it must halt."""
+    """Run one peer until it is cancelled, or has drained. report(state, text): joining, loading, ready, draining. load:
+    more tasks, which are given the node. Raises FolkmootError when it must halt."""
     keep_private()
     narrow_tree(config.directory)
     genesis = load_genesis(config.directory / "genesis.cbor")
     check_genesis(genesis)
     report("joining", f"network {genesis.network}")
-    node = Node(config, genesis, report, roles)
+    with key_lock(Key.load(config.directory / "node.key").peer_id):
+        await _run(Node(config, genesis, report, roles), load)
+
+
+async def _run(node: Node, load: Sequence[Callable[[Node], Awaitable[None]]]) -> None:
     try:
         async with node.open() as network:
             async with trio.open_nursery() as nursery:
@@ -309,5 +342,7 @@ async def run_node(
                     nursery.start_soon(node.tasks.keep, name, task, *fatal)
                 for extra in load:
                     nursery.start_soon(extra, node)
+                await node.draining.run()
+                nursery.cancel_scope.cancel()
     finally:
         node.chain.close()

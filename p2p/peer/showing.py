@@ -41,10 +41,11 @@ class Showing:
 
     async def send(self, step: TokenStep, *, late: bool = False) -> None:
         """Send the next token. It is held for others to join if the last frame left less than SHOW_EVERY_S ago, or
-        while this peer is late: then one signature and one frame serve many tokens. Raises Unavailable if the agent
-        left."""
+        while this peer is late: then one signature and one frame serve many tokens. The first one is never held, for
+        somebody waits for it. Raises Unavailable if the agent left."""
         self._held.append(step)
-        if len(self._held) >= MAX_HELD_TOKENS or not (late or trio.current_time() < self._sent_at + SHOW_EVERY_S):
+        is_free = not late and trio.current_time() >= self._sent_at + SHOW_EVERY_S
+        if is_free or self._sent_at == -math.inf or len(self._held) >= MAX_HELD_TOKENS:
             await self.flush()
         elif len(self._held) == 1:
             self._holds.set()

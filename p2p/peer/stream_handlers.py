@@ -25,6 +25,7 @@ from p2p.gossip.connections.streams import Stream
 from p2p.machine.deadlines import move_on_after
 from p2p.peer.agent import Agent
 from p2p.peer.executor import Executor
+from p2p.peer.intake import Intake
 from p2p.peer.record_sender import RecordSender
 from p2p.peer.validator import stored_payload
 from p2p.peer.vote_streams import VoteStreams
@@ -63,6 +64,7 @@ class StreamHandlers:
     records: RecordSender
     new_height: Wakeup
     votes: VoteStreams
+    intake: Intake
 
     def table(self) -> dict[str, Callable[[Stream], Awaitable[None]]]:
         """Protocol -> the server of one stream."""
@@ -76,6 +78,8 @@ class StreamHandlers:
         }
 
     async def _infer(self, stream: Stream, frame: Ask | Forward) -> None:
+        if isinstance(frame, Ask):  # an executor declines with its signature (executor.py)
+            self.intake.check("agent")
         await self._wait_for(frame.signed_request.request.draw_height)
         if isinstance(frame, Ask):
             await self.agent.serve(stream, frame)

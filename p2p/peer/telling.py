@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class Telling:
     """Frames on their way to whoever asked."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
+    def __init__(self, stream: Stream, began: float = 0.0) -> None:
+        """began: when the question came, on trio's clock."""
+        self.stream, self.began = stream, began
         self.sent_at = -math.inf  # trio's clock, of the last frame
         self.is_gone = False  # whoever asked left: a frame could not be delivered
         self._lock = trio.Lock()

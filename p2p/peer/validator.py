@@ -28,6 +28,9 @@ from p2p.base.types import RecordKind, RevealedRow, Verdict, VerdictCommit, Verd
 from p2p.chain.stores import payload_keys
 from p2p.machine.load import Load
 from p2p.machine.tasks import once
+from p2p.machine.tracing import EACH, Fact, about
+from p2p.metrics.peer import CHECK_S, CHECKS, CHECKS_FAILED, PEER
+from p2p.metrics.registry import Registry
 from p2p.peer.asked import Asked, open_question, wrong_text
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
 from p2p.peer.ready_engine import ReadyEngine
@@ -78,6 +81,7 @@ class Validator:
     ready: ReadyEngine | None = None
     profile: profile.Profile | None = None  # of its own model; for others the one that is shipped for them
     load: Load = field(default_factory=Load)
+    metrics: Registry = field(default_factory=partial(Registry, PEER))
     place: HoldPlace | None = None  # the scheduler's; None: _places
     engine_at: Callable[[str], ReadyEngine | None] = lambda name: None  # of the ML node of that name
     engine_of: Callable[[str], ReadyEngine | None] | None = None  # some ML node with that model; None: `ready`
@@ -86,8 +90,14 @@ class Validator:
     _waiting: set[bytes] = field(default_factory=set)  # inferences whose check found no place at the last look
     _sent: set[tuple[bytes, int, bool]] = field(default_factory=set)  # steps that are done: see _step
 
-    async def on_height(self, nursery: trio.Nursery) -> None:
-        """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together."""
+    @property
+    def checking(self) -> int:
+        """Checks that run now."""
+        return len(self._busy)
+
+    async def on_height(self, nursery: trio.Nursery, *, begins: bool = True) -> None:
+        """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together. begins: whether
+        checks are started."""
         duties, waiting = self.chain.reader.pending_duties(self.key.public), set[bytes]()
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
@@ -95,6 +105,8 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
+            elif not begins:
+                continue
             elif self.ready is not None and len(self._busy) < (MAX_CHECKS_LATE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)
                 nursery.start_soon(once, "check", self._check, duty)
@@ -104,6 +116,11 @@ class Validator:
         self._waiting = waiting
 
     async def _check(self, duty: Duty) -> None:
+        with about("check", duty.inference_id) as facts:
+            await self._check_one(duty, facts)
+
+    async def _check_one(self, duty: Duty, facts: dict[str, Fact]) -> None:
+        began = trio.current_time()
         try:
             verdict = self._kept_verdict(duty)
             if verdict is None:
@@ -118,8 +135,13 @@ class Validator:
             commit = VerdictCommit(duty.inference_id, self.key.public, verdict_commitment(verdict))
             self.outbox.put(RecordKind.VERDICT_COMMIT, commit)
             self._sent.add(_step(duty))
+            facts["verdict"] = word = verdict.kind.name.lower()
+            self.metrics.add(CHECKS, word)
+            self.metrics.observe(CHECK_S, trio.current_time() - began)
+            log.info("an answer is checked", verdict=word, reason=verdict.reason, height=duty.height, **{EACH: True})
         except (Unavailable, Overloaded) as error:  # this peer's own engine or queue; tried again at the next height
-            log.warning("check not done", inference=duty.inference_id.hex()[:12], reason=str(error))
+            self.metrics.add(CHECKS_FAILED)
+            log.warning("check not done", inference=duty.inference_id.hex(), reason=str(error))
             await trio.sleep(RETRY_S)
         finally:
             self._busy.discard(duty.inference_id)
@@ -128,10 +150,11 @@ class Validator:
         verdict = self._kept_verdict(duty)
         self._sent.add(_step(duty))
         if verdict is None or verdict_commitment(verdict) != duty.commitment:
-            log.warning("the verdict this peer committed to is not on disk", inference=duty.inference_id.hex()[:12])
+            log.warning("the verdict this peer committed to is not on disk", inference=duty.inference_id.hex())
             return
         try:
             self.outbox.put(RecordKind.VERDICT, verdict)
+            log.info("a verdict is revealed", inference=duty.inference_id.hex(), **{EACH: True})
         except Overloaded:
             self._sent.discard(_step(duty))  # tried again at the next height
 

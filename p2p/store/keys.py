@@ -1,11 +1,12 @@
 """The key layout of the store: its databases and how their keys are made.
 
-Law: a change of the layout, or of any stored encoding, changes SCHEMA; a store with another schema is refused.
+Law: a change of the layout, or of any stored encoding, changes SCHEMA and adds a
+step to migrations.py; a store with another schema is refused.
 """
 
 from __future__ import annotations
 
-SCHEMA = 10  # written into each store; one byte
+SCHEMA = 11  # written into each store; one byte
 DATABASES = (
     "meta",  # the schema, the genesis and the chain's tip
     "state",  # the ledger's state: key -> value
@@ -22,6 +23,7 @@ HEIGHT_BYTES = 8
 
 # Keys of the database "meta".
 SCHEMA_KEY = b"schema"  # SCHEMA, one byte
+MIGRATING = b"migrating"  # which step runs, and how far it is (migrations.py)
 GENESIS = b"genesis"  # the genesis file's content
 TIP = b"tip"  # the last header and what goes with it (chain/state.py)
 FIRST_BLOCK = b"base"  # the lowest height whose block is kept

@@ -24,7 +24,7 @@ import lmdb
 from p2p.base.errors import ConfigError, StorageError
 from p2p.base.files import FILE_MODE, make_folder
 from p2p.store.batch import Batch
-from p2p.store.keys import DATABASES, SCHEMA, SCHEMA_KEY
+from p2p.store.keys import DATABASES, MIGRATING, SCHEMA, SCHEMA_KEY
 
 WALK_ROWS = 64  # pairs that `walk` reads in one transaction
 MAP_BYTES = 64 << 30  # largest store; by the default rules two epochs are kept, some hundred MB at full load
@@ -39,8 +39,8 @@ class Store:
     `failure` is its first error: the peer, which watches it, then halts.
     """
 
-    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES) -> None:
-        """Open the store in directory `path`, or make it there.
+    def __init__(self, path: Path, *, map_bytes: int = MAP_BYTES, any_schema: bool = False) -> None:
+        """Open the store in directory `path`, or make it there. any_schema: whatever schema it has, to migrate it.
 
         Raises StorageError with code 'locked' (another process has it open), 'schema', 'truncated', 'disk_full' or
         'storage'.
@@ -60,12 +60,12 @@ class Store:
             ) from error
         self.path = path
         try:
-            self._open(map_bytes)
+            self._open(map_bytes, any_schema=any_schema)
         except StorageError:
             os.close(self._lock)
             raise
 
-    def _open(self, map_bytes: int) -> None:
+    def _open(self, map_bytes: int, *, any_schema: bool) -> None:
         try:
             self._env = self._mapped(map_bytes)
             self._check_whole()
@@ -77,11 +77,24 @@ class Store:
             batch = Batch()
             batch.put("meta", SCHEMA_KEY, bytes([SCHEMA]))
             self.commit(batch)
-        elif found != bytes([SCHEMA]):
+        elif not any_schema and found != bytes([SCHEMA]):
+            self._env.close()
             raise StorageError(
-                f"the store has schema {found[0]}, this program uses schema {SCHEMA}; start it with the program that"
-                " wrote it, or in a new folder", field="schema", code="schema",
+                f"{self.path} has schema {found[0]}, this program uses schema {SCHEMA}; {_advice(found[0])}",
+                field="schema", code="schema",
             )
+
+        elif not any_schema and self.read("meta", MIGRATING) is not None:
+            self._env.close()
+            raise StorageError(
+                f"a migration of {self.path} was broken off; finish it with: folkmoot store migrate --dir DIR",
+                field="schema", code="schema",
+            )
+
+    @property
+    def schema(self) -> int:
+        """Of what is stored."""
+        return (self.read("meta", SCHEMA_KEY) or bytes([SCHEMA]))[0]
 
     def _mapped(self, map_bytes: int) -> lmdb.Environment:
         """The environment, with as large a map as the system gives, up to `map_bytes`."""
@@ -167,6 +180,28 @@ class Store:
     def close(self) -> None:
         self._env.close()
         os.close(self._lock)
+
+
+def _advice(schema: int) -> str:
+    if schema > SCHEMA:
+        return "a newer program wrote it: start it with that program, or restore a backup of this program's time"
+    return "bring it forward with: folkmoot store migrate --dir DIR (it makes a backup before)"
+
+
+def copy_store(path: Path, target: Path) -> None:
+    """Copy the store in directory `path`, as it is at one moment, into the new folder `target`; a peer may run on it
+    and go on writing meanwhile. Raises StorageError, ConfigError."""
+    if not (path / "data.mdb").exists():
+        raise StorageError(f"{path} holds no store; give the folder of a peer that has run", field="dir")
+    make_folder(target)
+    try:
+        env = lmdb.open(str(path), readonly=True, max_dbs=len(DATABASES), max_readers=MAX_READERS, mode=FILE_MODE)
+        try:
+            env.copy(str(target), compact=True)
+        finally:
+            env.close()
+    except (lmdb.Error, OSError) as error:
+        raise _storage_error(error, "copy") from error
 
 
 def _size_on_disk(file: Path) -> int:

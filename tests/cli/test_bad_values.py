@@ -20,7 +20,7 @@ import trio
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError, FolkmootError, Overloaded, RemoteProtocolError, StorageError, Unavailable
 from p2p.base.keys import Key
-from p2p.cli import main as main_command
+from p2p.cli import parsing
 from p2p.cli.main import BUG, NOBODY_READS, main
 from p2p.client.events import Done
 from p2p.client.question import Question
@@ -66,7 +66,7 @@ SPANS: tuple[tuple[list[str], str], ...] = (
 def one_parser() -> Iterator[None]:
     """Built once: it is most of what a refused word costs."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("p2p.cli.main.parser", functools.cache(main_command.parser))
+        patched.setattr(parsing, "parser", functools.cache(parsing.parser))
         yield
 
 

@@ -18,13 +18,17 @@ from p2p.base.limits import MAX_CLOCK_APART_MS, MIN_FREE_DISK, STALE_TIP_S
 from p2p.cli.doctor import CHECKS, FAILED, NOTE, OK, SKIPPED, judge
 from p2p.cli.main import main
 from p2p.gossip.connections.status import PlaceRow, ReachStatus
+from p2p.inference.stack.fits import GIB, Fit
+from p2p.inference.stack.hardware import Hardware
 from p2p.machine.status import FailedPart
 from p2p.peer.checkup import Facts
 from p2p.peer.config import NodeConfig
+from p2p.peer.machine_facts import MachineFacts
 from testnet.generate import Plan, generate
 from tests.gossip.lab import peers, seed
 from tests.wire.statuses import owner_status
 
+HARDWARE = Hardware(2, 8 * GIB, 4 * GIB, frozenset({"avx2"}), (), "", ("vllm",))
 OPEN = ReachStatus(
     "reachable", "others can dial /ip4/9.9.9.9/tcp/7470", 3, 20, (), "", 0, True, 0, 0, 0, 0, {},
 )
@@ -85,6 +89,14 @@ WRONG: list[tuple[str, Facts, list[str], str]] = [
     ("stuck", running(last_time_ms=999_000 - round(STALE_TIP_S * 1000)), ["blocks"], "catches up"),
     ("twin", running(twin="another peer runs with this key"), ["key"], "Stop one"),
     ("part", running(failures=[to_builtins(FailedPart("sync", 3, "KeyError", True))]), ["process"], "log"),
+    ("account", resting(machine=MachineFacts(account="others can read it")), ["account"], "chmod 600"),
+    ("store", resting(machine=MachineFacts(store="it is cut off")), ["store"], "copy"),
+    ("memory", resting(machine=MachineFacts(replace(HARDWARE, available=GIB // 8))), ["memory"], "End other programs"),
+    ("files", resting(machine=MachineFacts(open_files=256)), ["files"], "ulimit"),
+    ("gpu", resting(machine=MachineFacts(replace(HARDWARE, driver="nvidia-smi fails"))), ["gpu"], "driver"),
+    ("weights", resting(machine=MachineFacts(models={"/m": "/m/a is cut off"})), ["models"], "Copy"),
+    ("too large", resting(machine=MachineFacts(models={"/m": ""}, fits={"/m": Fit(False, "", "", "no room")})),
+     ["models"], "smaller"),
     ("hangs", resting(silent="it does not answer within 20 s"), ["process"], "End that process"),
 ]
 

@@ -30,7 +30,7 @@ class LabChain:
     answers = property(lambda self: self)
 
     def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+        self.lab, self.genesis = lab, lab.genesis
 
     def earnings(self, epoch: int, node: bytes, start: int) -> EarningsAnswer:
         return earnings_answer(self.lab.ctx, epoch, node, start)

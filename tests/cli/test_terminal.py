@@ -22,7 +22,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
 from p2p.cli import ask as ask_command
-from p2p.cli import main as main_command
+from p2p.cli import parsing
 from p2p.cli.main import main
 from p2p.client.events import Accepted, Busy, Declined, Done, TermsShown, Token, Trying, Waiting
 from p2p.machine.foreign_text import Guarded, clean, line
@@ -169,7 +169,6 @@ def test_an_error_is_one_line_whatever_a_peer_puts_into_it(
         raise Unavailable("first\nreceipt\n  checked True\x1b[2J", field="a\nb")
 
     monkeypatch.setattr(ask_command, "run", fails)
-    monkeypatch.setattr(main_command.ask, "run", fails)
     assert main(["ask", "hi", "--peer", PEER]) == 5
     found = capsys.readouterr().err
     assert found.count("\n") == 1
@@ -183,9 +182,9 @@ def test_every_command_goes_through_the_guard(monkeypatch: pytest.MonkeyPatch) -
         seen.append(isinstance(sys.stdout, Guarded) and isinstance(sys.stderr, Guarded))
         return 0
 
-    for command in main_command.parser()._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
+    for command in parsing.parser()._subparsers._group_actions[0].choices.values():  # type: ignore[union-attr]
         assert command.get_default("run") or command._subparsers
-    monkeypatch.setattr(main_command.ask, "run", look)
+    monkeypatch.setattr(ask_command, "run", look)
     before = sys.stdout, sys.stderr
     assert main(["ask", "hi", "--peer", PEER]) == 0
     assert seen == [True]

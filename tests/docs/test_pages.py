@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from p2p.cli.main import parser
+from p2p.cli.parsing import parser
 
 ROOT = Path(__file__).parent.parent.parent
-SKIPPED = {".venv", ".testnet", ".bench", "build", ".hypothesis", ".git", "node_modules"}
+SKIPPED = {".venv", ".venv-docs", ".testnet", ".bench", "build", ".hypothesis", ".git", "node_modules"}
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not SKIPPED & set(p.relative_to(ROOT).parts))
 GUIDES = [p for p in PAGES if p.parent == ROOT or p.is_relative_to(ROOT / "docs")]
 MAKEFILE = (ROOT / "Makefile").read_text()

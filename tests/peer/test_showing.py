@@ -70,8 +70,10 @@ async def test_fast_tokens_share_frames(autojump_clock: MockClock) -> None:
     assert len(frames[0].tokens) == 1, "the first one at once"
 
 
-async def test_a_late_peer_signs_once_for_many(autojump_clock: MockClock) -> None:
-    assert len(await shown([0.0] * 3 * MAX_HELD_TOKENS, [True] * 3 * MAX_HELD_TOKENS)) == 3
+async def test_a_late_peer_sends_the_first_token_and_signs_once_for_many_others(autojump_clock: MockClock) -> None:
+    count = 1 + 3 * MAX_HELD_TOKENS
+    frames = await shown([0.0] * count, [True] * count)
+    assert [len(frame.tokens) for frame in frames] == [1, *[MAX_HELD_TOKENS] * 3]
 
 
 async def test_a_held_token_does_not_wait_for_the_next_one(autojump_clock: MockClock) -> None:

@@ -1,4 +1,9 @@
-"""The durable guard: what this key has signed. Law: it never goes back, and it is on disk before a signature leaves."""
+"""The durable guard: what this key has signed. Law: it never goes back, and it is on disk before a signature leaves.
+
+A guard from a backup does not know what its key signed after the backup. `folkmoot restore` therefore writes a hold
+into it: nothing is signed until the network has decided a height that nobody could have signed before the restore
+(decision 072).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,31 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2p.base.codec import encode, load
+from p2p.base.codec import Message, encode, load
 from p2p.base.errors import StorageError
 from p2p.base.files import open_output
+from p2p.base.types import U64
 from p2p.consensus.guard import GuardRecord
 from p2p.store.batch import Batch
 from p2p.store.keys import height_key
 from p2p.store.lmdb import Store
+
+# A block's time may be so much ahead of the moment when it was proposed, and this machine's clock behind the network's:
+# only a block that is later than the restore by more than this counts.
+HOLD_MARGIN_MS = 2_000
+_HOLD = b"hold"
+
+
+class Hold(Message, frozen=True):
+    """The store was restored from a backup."""
+
+    since_ms: U64  # when, milliseconds since 1970
+    until: U64  # nothing is signed up to this height; 0: not known yet, so nothing is signed at all
+
+
+def hold(batch: Batch, since_ms: int) -> None:
+    """Add to `batch` that the guard of this store may be old."""
+    batch.put("guard", _HOLD, encode(Hold(since_ms, 0)))
 
 
 class GuardStore:
@@ -22,6 +45,8 @@ class GuardStore:
         self._store = store
         self._marker = marker
         self._last = self._read()
+        raw = store.read("guard", _HOLD)
+        self._hold = load(Hold, raw) if raw else None
         if self._last is not None:
             self._mark()
         elif marker.exists() and not allow_missing:
@@ -36,6 +61,27 @@ class GuardStore:
 
     def load(self) -> GuardRecord | None:
         return self._last
+
+    def is_held(self, height: int) -> bool:
+        """Whether nothing may be signed at this height: before the backup was restored, this key may have signed
+        there."""
+        return self._hold is not None and (not self._hold.until or height <= self._hold.until)
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing at all is signed yet."""
+        return self._hold is not None and not self._hold.until
+
+    def decided(self, height: int, time_ms: int) -> bool:
+        """The network has decided a height while this peer listened. Whether that ends the wait: whoever used this key
+        before the restore had signed at no height above it. On disk when it returns. Raises StorageError."""
+        if self._hold is None or not self.waits or time_ms <= self._hold.since_ms + HOLD_MARGIN_MS:
+            return False
+        batch, found = Batch(), Hold(self._hold.since_ms, height)
+        batch.put("guard", _HOLD, encode(found))
+        self._store.commit(batch)
+        self._hold = found
+        return True
 
     def inputs(self, height: int) -> list[bytes]:
         """What was logged for `height`, in order."""

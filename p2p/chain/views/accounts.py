@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from p2p.base.types import Status
 from p2p.ledger.money.accounts import limits
 from p2p.ledger.money.notices import notices
 from p2p.ledger.participants.registry import nodes_of
+from p2p.ledger.state import keys
 from p2p.ledger.state.records import Participant
 from p2p.ledger.state.view import View
-from p2p.wire.answers.accounts import AccountAnswer, AccountNode, HotKey, Notice, Withdrawal
+from p2p.wire.answers.accounts import (
+    MAX_ESCROWS,
+    AccountAnswer,
+    AccountNode,
+    EscrowRow,
+    HotKey,
+    Notice,
+    Withdrawal,
+)
+
+ID_BYTES = 32
+LOOK_AHEAD = 600  # heights; the requests of this program have their deadlines within 300
+MAX_LOOKED_AT = 4096  # running inferences of all accounts, in one answer
 
 
 def account_answer(
@@ -28,6 +42,29 @@ def account_answer(
         nodes=tuple(_node(participant) for participant in nodes_of(view, public)),
         notices=notice_rows(view, public, since),
     )
+
+
+def escrow_rows(view: View, account: bytes, height: int) -> tuple[tuple[EscrowRow, ...], int]:
+    """(what inferences that run after block `height` hold of the account's money, the last deadline that was looked
+    at). They are found by their deadlines, since the state lists them by nothing else."""
+    rows: list[EscrowRow] = []
+    looked_at = 0
+    for deadline in range(height + 1, height + 1 + LOOK_AHEAD):
+        for due in dict.fromkeys(view.ids(keys.due(deadline))):
+            if len(due) != ID_BYTES:  # something else is due then
+                continue
+            if looked_at == MAX_LOOKED_AT or len(rows) == MAX_ESCROWS:
+                return tuple(rows), deadline - 1
+            looked_at += 1
+            found = view.inference(due)
+            if found is None or found.status != Status.STARTED.value:
+                continue
+            request = found.signed_request.request
+            if request.account == account and request.deadline_height == deadline:
+                rows.append(
+                    EscrowRow(due.hex(), request.model, found.escrow_micro, found.start_height, deadline)
+                )
+    return tuple(rows), height + LOOK_AHEAD
 
 
 def notice_rows(view: View, account: bytes, since: int) -> tuple[Notice, ...]:

@@ -108,6 +108,7 @@ class Discovery:
         self.dialler = Dialler(self)
         self.carriers: set[str] = set()  # at the keeper's last look, and since
         self.is_lodger: Callable[[str], bool] = lambda peer: False  # whether we are its relay
+        self.greets = True  # False: a stranger that does not know the network's id yet
         door.chosen = self.wants
         door.connections = self.held
 
@@ -200,7 +201,7 @@ class Discovery:
         try:
             if not linked:
                 await self.dialler.connect(peer, addresses)
-            if peer not in self.verified:
+            if self.greets and peer not in self.verified:
                 await self.greet(peer)
         except FolkmootError as error:
             if not linked:

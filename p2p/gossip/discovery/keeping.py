@@ -156,7 +156,7 @@ class Keeper:
                 self._end(nursery, peer, Why.SILENT)
             elif peer in alone:
                 self._end(nursery, peer, Why.REFUSED)
-            elif not {peer} & (net.verified | self._greeting | net.mute):
+            elif net.greets and not {peer} & (net.verified | self._greeting | net.mute):
                 self._greeting.add(peer)
                 nursery.start_soon(self._greet_new, peer)
             elif peer in net.mute and own_time() - self._mute_since.get(peer, 0.0) > GREETING_GRACE_S:

@@ -17,12 +17,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
 from p2p.base.serving_limits import MAX_TOKENIZER
 from p2p.text.model_text import ModelText
 
-MODEL_NAME = "SmolLM2-135M-Instruct"
+MODEL_NAME = DEFAULT_MODEL  # the small model, which the package carries
 Progress = Callable[[str], None]
 
 

@@ -1,4 +1,5 @@
-"""Answers about one account and its transactions: `account`, `tip`, `transaction`, and to one that is submitted.
+"""Answers about one account and its transactions: `account`, `held`, `tip`, `transaction`, and to one that is
+submitted.
 
 Law: only the light block of a Tip is proved; all else is the peer's word.
 """
@@ -10,6 +11,8 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from p2p.wire.answers.fields import Amount, Height, Hex, Hex32, Name, Nonce, Price, Text, Word
+
+MAX_ESCROWS = 256
 
 
 class Notice(Struct, frozen=True):
@@ -78,6 +81,28 @@ class AccountAnswer(Struct, frozen=True):
     hot_keys: Annotated[tuple[HotKey, ...], Meta(max_length=256)]
     nodes: Annotated[tuple[AccountNode, ...], Meta(max_length=1024)]
     notices: Annotated[tuple[Notice, ...], Meta(max_length=64)]
+
+
+class EscrowRow(Struct, frozen=True):
+    """What one running inference holds of the account's money."""
+
+    inference_id: Hex32
+    model: Name
+    amount_micro: Amount
+    start_height: Height
+    deadline: Height  # at which it returns, if nobody finished by then
+
+
+class HeldAnswer(Struct, frozen=True):
+    """`held`: what of an account's money is bound now, and which of its transactions wait."""
+
+    account: Hex32
+    height: Height
+    escrow_micro: Amount  # the sum of all that are listed
+    escrows: Annotated[tuple[EscrowRow, ...], Meta(max_length=MAX_ESCROWS)]  # the first to return first
+    until: Height  # those with later deadlines are not listed
+    reserved_micro: Amount  # of requests that this peer took and that are not on chain yet
+    pending: Annotated[tuple[Nonce, ...], Meta(max_length=1024)]  # nonces of transactions that wait here for a block
 
 
 class Taken(Struct, frozen=True):

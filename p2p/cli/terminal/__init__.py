@@ -1,0 +1,1 @@
+"""p2p.cli.terminal: see README.md in this folder."""

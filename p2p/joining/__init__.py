@@ -1,0 +1,1 @@
+"""A newcomer's way into a network, step by step."""

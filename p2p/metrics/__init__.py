@@ -1,0 +1,1 @@
+"""p2p.metrics: see README.md in this folder."""

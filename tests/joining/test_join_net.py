@@ -1,0 +1,125 @@
+"""`folkmoot join` as a user types it, on a network that runs: by address, by file, again, with a wrong hash."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from p2p.client.network_file import dump_network
+from p2p.joining.ping import STEPS
+from p2p.peer.config import DEFAULT_MODEL
+from p2p.peer.control import call
+from testnet.processes import start
+from tests.net_lab import Net, until
+from tests.verification import toy
+
+pytestmark = pytest.mark.network
+HERE = ("--listen", "/ip4/127.0.0.1/tcp/0")
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    made = Net(tmp_path_factory.mktemp("join"), 3, window=8)
+    yield made
+    made.close()
+
+
+def join(*words: str) -> tuple[int, list[dict[str, Any]], str]:
+    """(exit status, steps, what went to standard error)."""
+    command = [sys.executable, "-m", "p2p", "join", "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    return done.returncode, [json.loads(row) for row in done.stdout.splitlines()], done.stderr
+
+
+def said(steps: list[dict[str, Any]], step: str) -> str:
+    return " | ".join(one["text"] for one in steps if one["step"] == step)
+
+
+def test_an_address_alone_is_not_believed(net: Net, tmp_path: Path) -> None:
+    """Neither without a hash, nor with another network's; and then nothing is on the disk."""
+    for words, field in (((), "genesis_hash"), (("--genesis-hash", "1" * 64), "genesis")):
+        status, _, error = join(net.address(0), "--dir", str(tmp_path / "p"), *HERE, *words)
+        assert status, "it is refused"
+        told = json.loads(error.splitlines()[-1])["error"]
+        assert told["field"] == field, told
+        assert net.genesis.network in told["message"] or "is wanted" in told["message"]
+        assert not (tmp_path / "p").exists()
+
+
+def test_it_joins_goes_on_where_it_stopped_and_serves(net: Net, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    file = tmp_path / "network.toml"
+    file.write_text(dump_network(net.genesis, (net.address(0),)))
+    status, steps, error = join(str(file), "--dir", str(folder), *HERE, "--then-stop")
+    assert status == 0, error
+    order = [one["step"] for one in steps]
+    assert [step for at, step in enumerate(order) if step not in order[:at]] == [
+        "network", "genesis", "folder", "peer", "peers", "chain", "joined",
+    ]
+    assert "node.key made" in said(steps, "folder")
+    key = (folder / "node.key").read_bytes()
+
+    url = net.urls[net.folders[0].name]
+    files = toy.files()
+    with (folder / "config.toml").open("a") as config:
+        config.write(f'profile = "{files["profile"]}"\n')
+    words = [
+        str(file), "--dir", str(folder), "--serve", DEFAULT_MODEL, "--ml-node", url, "--tokenizer", files["tokenizer"],
+        "--fund", str(net.directory / "client"),
+    ]
+    log = tmp_path / "log" / "join.log"
+    start("join", ["p2p", "join", "--json", *words], log, net.directory)
+
+    def placed() -> bool:
+        found = [json.loads(row) for row in log.read_text().splitlines() if row.startswith("{")]
+        assert not any("error" in one for one in found), found
+        return "registered for" in said(found, "place")
+
+    until(placed, 400)
+    assert (folder / "node.key").read_bytes() == key
+    assert call(folder, {"op": "status"})["registered"] is True
+    assert call(folder, {"op": "status"})["ml_node"] == url
+
+
+def ping(*words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    command = [sys.executable, "-m", "p2p", "ping", "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, {one["step"]: one for one in json.loads(done.stdout)["steps"]}
+
+
+def test_ping_goes_through_all_steps_and_says_where_it_ends(net: Net) -> None:
+    address = net.address(0)
+    status, steps = ping(address, "--dir", str(net.directory / "client"), "--listen", "/ip4/127.0.0.1/tcp/0")
+    assert status == 0, steps
+    assert {name: one["state"] for name, one in steps.items()} == dict.fromkeys(STEPS, "ok")
+    assert net.genesis.hash.hex() in steps["genesis"]["text"]
+    assert all(one["ms"] >= 0 for one in steps.values())
+
+    other = address.rpartition("/")[0] + "/12D3KooWGC6TvWhfajpX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5u"
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        silent = other.replace(address.split("/")[4], str(port))
+        Thread(target=lambda: mute.accept()[0].close(), daemon=True).start()  # TCP is open, and nobody speaks
+        wrong = (
+            ("/ip4/1.2.3.4/tcp/1", "parse", ()), ("/dns4/no.such.name.invalid" + address[14:], "resolve", ()),
+            ("/ip4/127.0.0.1/tcp/9" + other[other.index("/p2p/"):], "tcp", ()), (silent, "security", ()),
+            (other, "identity", ()), (address, "network", ("--genesis-hash", "other@" + "1" * 32)),
+            (address, "genesis", ("--genesis-hash", "1" * 32)),
+        )
+        for at, step, words in wrong:
+            status, steps = ping(at, *words)
+            assert status == 1
+            failed = [name for name, one in steps.items() if one["state"] == "failed"]
+            assert failed == [step], steps
+            assert steps[step]["fix"]
+            later = STEPS[STEPS.index(step) + 1 :]
+            assert all(steps[name]["state"] == "skipped" for name in later)
