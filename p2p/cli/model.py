@@ -94,7 +94,8 @@ def read_spec(options: argparse.Namespace) -> ModelSpec:
         )
     return ModelSpec(
         name, weights, facts.text.template_hash, options.precision, options.price, 1,
-        options.context or facts.context_tokens, facts.text.tokenizer_hash, profile_hash=judged.hash() if judged else "",
+        options.context or facts.context_tokens, facts.text.tokenizer_hash,
+        profile_hash=judged.hash() if judged else "",
         vocabulary=facts.vocabulary, eos_ids=facts.eos_ids, template_tokens=facts.template_tokens,
         tool_format=facts.tool_format,
     )
