@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
@@ -67,23 +68,31 @@ def _bring_up(directory: Path, say: Say) -> Running:
         "gemma": start_ml_node(directory, "ml-gemma", gemma, say, serves=GEMMA),
         ATTACK: start_ml_node(directory, f"ml-{ATTACK}", weights.prepare(ATTACK, say, gemma), say, serves=GEMMA),
     }
+    folders = generate(plan(directory, small, gemma, urls["gemma"]))
+    add_ml_nodes(folders, urls, small, gemma)
+    return Running(directory, folders, up(directory, folders, {}, say), {})
+
+
+def plan(directory: Path, small: Path, gemma: Path, honest_url: str) -> Plan:
+    """The network. honest_url: of a vLLM with the right weights of Gemma, with which the cheat checks others."""
     honest = [PeerPlan(f"peer{at + 1}", models=(DEFAULT_MODEL, GEMMA)) for at in range(CHEAT)]
-    plan = Plan(
-        directory, PEERS, model_dir=small, more_models={GEMMA: gemma}, honest_ml_node=urls["gemma"],
-        epoch_blocks=10_000, each=(*honest, PeerPlan(f"peer{CHEAT + 1}", models=(GEMMA,), cheat=ATTACK)),
+    return Plan(
+        directory, PEERS, model_dir=small, more_models={GEMMA: gemma}, honest_ml_node=honest_url, epoch_blocks=10_000,
+        each=(*honest, PeerPlan(f"peer{CHEAT + 1}", models=(GEMMA,), cheat=ATTACK)),
     )
-    folders = generate(plan)
+
+
+def add_ml_nodes(folders: Sequence[Path], urls: Mapping[str, str], small: Path, gemma: Path) -> None:
+    """Give every peer an ML node for each model that it serves. urls: by kind of weights."""
     for at, folder in enumerate(folders):
-        file = folder / "config.toml"
         nodes = [("gemma", GEMMA, ATTACK if at == CHEAT else "gemma", gemma)]
         if at != CHEAT:
             nodes.append(("small", DEFAULT_MODEL, "small", small))
-        text = "".join(
-            f"{HEAD}\n" + dump_toml({"name": name, "model": model, "url": urls[url], "tokenizer": str(path)})
-            for name, model, url, path in nodes
-        )
-        file.write_text(file.read_text() + text)
-    return Running(directory, folders, up(directory, folders, {}, say), {})
+        file = folder / "config.toml"
+        file.write_text(file.read_text() + "".join(
+            f"{HEAD}\n" + dump_toml({"name": name, "model": model, "url": urls[kind], "tokenizer": str(path)})
+            for name, model, kind, path in nodes
+        ))
 
 
 @dataclass(slots=True)
