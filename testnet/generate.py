@@ -162,8 +162,9 @@ def _spec(name: str, model_dir: Path | None) -> ModelSpec:
         weights, template = weights_hash(model_dir), facts.text.template_hash
         files = {
             "vocabulary": facts.vocabulary, "tokenizer_hash": facts.text.tokenizer_hash, "eos_ids": facts.eos_ids,
+            "template_tokens": facts.template_tokens,
             # a template that shows no tools names no format; calls that are asked for by a grammar need one
-            "template_tokens": facts.template_tokens, "tool_format": facts.tool_format or "hermes",
+            "tool_format": facts.tool_format or ("hermes" if name == DEFAULT_MODEL else ""),
         }
     return ModelSpec(
         name, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,
