@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents
 export PROMPT
 
 setup: .venv/.package
@@ -39,6 +39,10 @@ engine: .venv/.engine
 	@scripts/network-tools.sh
 	@touch $@
 
+.venv/.browser: .venv/.package scripts/browser-tools.sh
+	@scripts/browser-tools.sh
+	@touch $@
+
 demo: .venv/.engine
 	@$(V)/folkmoot testnet demo --dir .testnet/demo --prompt "$$PROMPT" $(if $(CHEAT),--cheat $(CHEAT)) $(if $(KEEP),--keep)
 
@@ -46,7 +50,17 @@ check: .venv/.engine
 	@$(V)/ruff check .
 	@$(V)/mypy
 
-test: check .venv/.node .venv/.family .venv/.network
+.venv/.monitoring: .venv/.package scripts/monitoring-tools.sh
+	@scripts/monitoring-tools.sh
+	@touch $@
+
+monitoring: .venv/.monitoring
+	@$(V)/python -m pytest -q -s tests/docs/test_monitoring.py tests/peer/operations_net.py -k "alert or prometheus"
+
+operations: .venv/.monitoring
+	@$(V)/python -m pytest -q -s tests/peer/test_operations_net.py tests/peer/operations_net.py
+
+test: check .venv/.node .venv/.family .venv/.network .venv/.monitoring .venv/.browser
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
@@ -56,7 +70,12 @@ bench-verify: .venv/.engine
 	@$(V)/python -m p2p.lab.measure $(if $(MODEL),--model "$(MODEL)" --dir ".bench/$(notdir $(MODEL))") $(if $(SMALL),--small --dir .bench/small$(if $(MODEL),-$(notdir $(MODEL))))
 
 cheats: .venv/.engine
-	@$(V)/python -m testnet.cheats
+	@$(V)/python -m testnet.cheats $(if $(CAST),--cast $(CAST))
+
+# CURVE: a folder of `python -m p2p.lab.measure.kernel_distance`, which the first run fills
+evasion: .venv/.engine
+	@$(V)/python -m p2p.lab.measure.kernel_distance $(or $(CURVE),.bench/curve)
+	@$(V)/python -m p2p.lab.measure.drafts $(or $(CURVE),.bench/curve) --out p2p/lab/economy/evasion.json
 
 families: .venv/.family
 	@$(V)/python -m testnet.families $(if $(SHORT),--short)
@@ -103,6 +122,9 @@ scale: .venv/.package
 	@$(V)/python -m pip install --quiet --disable-pip-version-check py-spy
 	@touch $@
 
+bench-start: .venv/.package
+	@$(V)/python -m tests.tools.bench_start $(if $(RUNS),--runs $(RUNS))
+
 flame: .venv/.flame
 	@$(V)/python -m tests.tools.flame $(if $(OUT),--out $(OUT))
 
@@ -121,8 +143,29 @@ bench-serve: .venv/.engine
 failover: .venv/.package
 	@$(V)/python -m tests.tools.failover $(if $(STREAMS),--streams $(STREAMS)) $(if $(AGENTS),--agents $(AGENTS))
 
+gateway-abuse: .venv/.package
+	@$(V)/python -m tests.tools.abuse $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
+
+cache: .venv/.engine
+	@$(V)/python -m tests.tools.cache_replay $(if $(TOKENS),--tokens $(TOKENS))
+
+nudges: .venv/.engine
+	@$(V)/python -m tests.tools.nudges $(if $(COUNT),--count $(COUNT))
+
+agents: .venv/.engine .venv/.node
+	@$(V)/python -m tests.tools.agents $(if $(OUT),--out $(OUT))
+
 clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
+
+pages: .venv/.package .venv/.node .venv/.browser
+	@$(V)/python -m pytest tests/explorer tests/explorer/live_pages.py
+
+pages-shots: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")
+
+pages-weight: .venv/.package .venv/.browser
+	@$(V)/python -m tests.tools.pages_weight $(if $(VISITS),--visits $(VISITS))
 
 economy: .venv/.package
 	@$(V)/python -m p2p simulate economy $(if $(FULL),--full --out docs/economy,--out docs/economy/quick)
@@ -155,7 +198,8 @@ newcomer: .venv/.package
 	@touch $@
 
 docs: .venv-docs/.ready
-	@.venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir $(or $(OUT),build/site)
+	@! grep -rlE '<(script|img)[^>]+src="https?:|<link[^>]+rel="(stylesheet|preconnect)"[^>]+href="https?:' $(or $(OUT),build/site) --include='*.html' || { echo "docs: these pages load something from elsewhere"; exit 1; }
 	@echo "docs: $(or $(OUT),build/site)/index.html"
 
 clean:

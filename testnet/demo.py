@@ -158,7 +158,7 @@ def demo(directory: Path, peers: int, prompt: str, cheat: str | None, *, keep: b
 
     signal.signal(signal.SIGTERM, interrupted)
     cheats = {peers: cheat} if cheat else {}  # one peer more: the last
-    network = bring_up(directory, peers + len(cheats), 1, cheats, progress)
+    network = bring_up(directory, peers + len(cheats), 1, cheats, progress, stays=keep)
     try:
         good = Demo(network, prompt, cheat).run()
     except BaseException:

@@ -58,6 +58,7 @@ class Plan:
     more_models: Mapping[str, Path] = field(default_factory=dict)  # name -> folder, besides that in model_dir
     cheats: Mapping[int, str] = field(default_factory=dict)  # number of a peer, from 0 -> name of its attack
     honest_ml_node: str = ""  # URL of the ML node that cheats check others' work with
+    context_tokens: int = 2048  # of the model, prompt and answer together
     serving: bool = True  # False: no peer serves a model
     settings: tuple[tuple[str, Any], ...] = ()  # more of config.toml, or of lab.toml, for every peer
     validation_window: int = 60  # heights
@@ -102,9 +103,12 @@ def generate(plan: Plan) -> list[Path]:
     # planted faults are paid by the planter's owner, collateral by the depositor
     if len(first) < len(peers) or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
+    models = tuple(
+        _spec(name, path, plan.context_tokens)
+        for name, path in ((DEFAULT_MODEL, plan.model_dir), *plan.more_models.items())
+    )
     genesis = Genesis(
-        VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts,
-        (_spec(DEFAULT_MODEL, plan.model_dir), *(_spec(name, path) for name, path in plan.more_models.items())),
+        VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts, models,
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
         sprint=plan.sprint,
     )
@@ -146,7 +150,7 @@ def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
     return lab
 
 
-def _spec(name: str, model_dir: Path | None) -> ModelSpec:
+def _spec(name: str, model_dir: Path | None, context: int) -> ModelSpec:
     """What the genesis file says of the model in `model_dir`; None: of the simulated one."""
     if model_dir is None:
         from testnet.simulated_engine import EOS, TEMPLATE, tokenizer_json
@@ -167,6 +171,6 @@ def _spec(name: str, model_dir: Path | None) -> ModelSpec:
             "tool_format": facts.tool_format or ("hermes" if name == DEFAULT_MODEL else ""),
         }
     return ModelSpec(
-        name, weights, template, "bfloat16", PRICE_MICRO, 1, 2048,
+        name, weights, template, "bfloat16", PRICE_MICRO, 1, context,
         kernel_distance_milli=KERNEL_DISTANCE_MILLI if name == DEFAULT_MODEL else 0, **files,
     )

@@ -1,6 +1,7 @@
 """Processes of a test network on this machine: started, watched, stopped.
 
-Law: what was started is written down in DIR/testnet.json, and only that is stopped.
+Law: what was started is written down in DIR/testnet.json, and only that is stopped. It ends with whoever made the
+network, also where that is killed (guard.py), unless the network is to stay.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.files import make_folder, open_output, write_file
 from p2p.lab.settings import FILE as LAB_FILE
@@ -43,10 +45,15 @@ def launch(
         child = subprocess.Popen(
             list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=env, cwd=cwd
         )
-    state = read_state(directory)
-    state["processes"][name] = {"pid": child.pid, "argv": list(command), "started": started(child.pid)}
-    write_state(directory, state)
+    write_down(name, child.pid, command, directory)
     return child.pid
+
+
+def write_down(name: str, pid: int, command: Sequence[str], directory: Path) -> None:
+    """A process that leads a group of its own belongs to this network."""
+    state = read_state(directory)
+    state["processes"][name] = {"pid": pid, "argv": list(command), "started": started(pid)}
+    write_state(directory, state)
 
 
 def read_state(directory: Path) -> dict[str, Any]:
@@ -179,8 +186,8 @@ def up(
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, serves: str, module: str = "p2p.inference.vllm.server",
-    flags: Sequence[str] = (),
+    directory: Path, name: str, model: Path, say: Say, *, serves: str = DEFAULT_MODEL,
+    module: str = "p2p.inference.vllm.server", flags: Sequence[str] = (),
 ) -> str:
     """Start an ML node, pass on its lines of progress, and wait for its line `ready URL`. Returns the URL.
 
@@ -204,8 +211,8 @@ def start_ml_node(
     raise Unavailable(f"{name} was not ready in {ML_NODE_TIMEOUT_S:.0f} s; its log {log} says why", field="ml_node")
 
 
-def fresh_directory(directory: Path) -> None:
-    """Make `directory` the empty folder of a new network.
+def fresh_directory(directory: Path, *, stays: bool = False) -> None:
+    """Make `directory` the empty folder of a new network. stays: it goes on when this process has ended.
 
     Raises ConfigError where a network still runs there, or where it holds anything but a test network.
     """
@@ -220,3 +227,19 @@ def fresh_directory(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     make_folder(directory)
     write_state(directory, {"processes": {}, "addresses": {}})
+    if not stays:
+        _guards[directory] = subprocess.Popen(
+            [sys.executable, "-m", "testnet.guard", str(directory.absolute())], stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+
+def release(directory: Path) -> None:
+    """The network is over: nobody has to guard it any more. What still runs is killed."""
+    if (guard := _guards.pop(directory, None)) is not None:
+        assert guard.stdin is not None
+        guard.stdin.close()
+        guard.wait()
+
+
+_guards: dict[Path, subprocess.Popen[bytes]] = {}  # each waits for the end of a pipe that this process holds

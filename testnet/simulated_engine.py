@@ -32,6 +32,7 @@ from p2p.inference.selftest import GENERATIONS
 from p2p.inference.vllm import tape_args
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import tape
+from p2p.verification.marks import MARKS, marks
 from p2p.verification.sampling import Sampling
 
 VOCAB = 512
@@ -94,6 +95,7 @@ class Handler(BaseHTTPRequestHandler):
     toy: Toy
     fail: str
     delay_s: float
+    context: int = 2048
     bad: str = ""
     after: int = 0
     answers: int = 0
@@ -107,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         model = {
             "id": "other" if self.bad == "other-model" else DEFAULT_MODEL,
-            "max_model_len": 512 if self.bad == "short-context" else 2048,
+            "max_model_len": 512 if self.bad == "short-context" else self.context,
         }
         self.reply({"data": [model]} if self.path.startswith("/v1/models") else {})
 
@@ -129,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/tokenize":
             text = body.get("prompt") or body["messages"][-1]["content"]
             tokens = [1] + [BYTE_BASE + b for b in text.encode()]
-            self.reply({"tokens": tokens, "count": len(tokens), "max_model_len": 2048})
+            self.reply({"tokens": tokens, "count": len(tokens), "max_model_len": self.context})
         elif self.path == "/detokenize":
             text = "".join(map(text_of, body["tokens"])) + "~" * (self.bad == "other-text")
             self.reply({"prompt": text} if self.bad != "no-text" else {"text": 1})
@@ -152,12 +154,22 @@ class Handler(BaseHTTPRequestHandler):
     def score(self, body: dict[str, Any]) -> None:
         prompt = body["prompt"]
         first = tape_args.score_from(body.get("vllm_xargs"))
+        args = tape_args.unpack(body.get("vllm_xargs"))
+        state = None
+        if args is not None:  # replayed, as p2p/inference/vllm/scores.py does
+            sampling = sampling_of(args, frozenset(args.ends) or frozenset({EOS}))
+            state = sampling.begin(prompt[len(prompt) - args.position : first])
         rows: list[dict[int, Any] | None] = [None]
         for at in range(max(first, 1), len(prompt)):
             row = self.toy.logprobs(prompt[:at])
-            best = np.argsort(-row)[: body["prompt_logprobs"]]
-            wanted, values = [*best.tolist(), prompt[at]], row.tolist()
-            rows.append({t: {"logprob": values[t], "rank": 1, "decoded_token": text_of(t)} for t in wanted})
+            best = np.argsort(-row)[: body["prompt_logprobs"]].tolist()
+            if args is not None and state is not None:
+                best[-MARKS:] = marks(row, state, args.seed)
+                state.accept(prompt[at])
+            ranks = {prompt[at]: 1} | {token: rank for rank, token in enumerate(best, 1)}
+            rows.append({
+                t: {"logprob": float(row[t]), "rank": rank, "decoded_token": text_of(t)} for t, rank in ranks.items()
+            })
         choice = {"index": 0, "text": "", "prompt_logprobs": rows, "finish_reason": "length", "token_ids": [0]}
         self.reply({"choices": [choice]})
 
@@ -236,11 +248,12 @@ def main() -> None:
     parser.add_argument("--dies", default="", metavar="FILE", help="exit while loading as long as FILE exists")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--delay-s", type=float, default=0.0)
+    parser.add_argument("--context", type=int, default=Handler.context, help="tokens")
     options = parser.parse_args()
     if options.dies and Path(options.dies).exists():
         sys.exit("out of memory: the fake cannot load its model")
     Handler.toy, Handler.fail, Handler.delay_s = Toy(options.salt, options.scale), options.fail, options.delay_s
-    Handler.bad, Handler.after = options.bad, options.after
+    Handler.bad, Handler.after, Handler.context = options.bad, options.after, options.context
     if options.uds:
         server: Server = UnixServer(options.uds, Handler)
     else:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from testnet.processes import alive, fresh_directory, read_state, release, start, start_peer, stop, up, wait_until
 from tests.verification import toy
 
 FINAL = ENDED
@@ -64,7 +64,8 @@ def only(kind: type[T], events: Iterable[object]) -> T:
 class Net:
     """A running network of `peers` peers with one bootstrap address.
 
-    flags: peer number -> flags of a fake ML node for this peer alone; the other peers share one.
+    flags: peer number -> flags of a fake ML node for this peer alone; the other peers share one, with
+    shared_flags.
     cheats: peer number -> attack. own: peer number -> settings for this peer alone. rules: sprint and checks, as in
     Plan.
     """
@@ -73,11 +74,12 @@ class Net:
         self, directory: Path, peers: int = 4, flags: dict[int, list[str]] | None = None,
         settings: dict[str, Any] | None = None, window: int = 60, epoch_blocks: int = 200,
         cheats: dict[int, str] | None = None, own: dict[int, dict[str, Any]] | None = None,
+        shared_flags: Sequence[str] = (),
         **rules: Any,
     ) -> None:
         fresh_directory(directory)
         self.directory = directory
-        shared = self.engine("ml")
+        shared = self.engine("ml", *shared_flags)
         self.folders = generate(Plan(
             directory, peers, settings=tuple({**toy.files(), **(settings or {})}.items()),
             validation_window=window, epoch_blocks=epoch_blocks, **rules,
@@ -135,7 +137,8 @@ class Net:
     def ask_command(self, prompt: str, peer: int, extra: dict[str, str], folder: Path | None = None) -> list[str]:
         """folder: of the account that asks; the client's by default."""
         folder = folder or self.directory / "client"
-        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--peer", self.address(peer), "--dir", str(folder)]
+        argv = [sys.executable, "-m", "p2p", "ask", "--json", "--no-stdin", "--peer", self.address(peer)]
+        argv += ["--dir", str(folder)]
         for name, value in extra.items():
             argv += ["--" + name.replace("_", "-"), value]
         return [*argv, "--", prompt]
@@ -194,4 +197,5 @@ class Net:
     def close(self) -> None:
         entries = read_state(self.directory)["processes"]
         stop(self.directory)
+        release(self.directory)
         assert not any(map(alive, entries.values())), "a process is still running"

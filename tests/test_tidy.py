@@ -25,7 +25,7 @@ ALLOWED = {
 PURE = (
     "p2p/ledger/", "p2p/gossipsub/", "p2p/scheduling/", "p2p/consensus/machine.py", "p2p/consensus/votes.py",
     "p2p/consensus/driver.py", "p2p/consensus/round.py", "p2p/consensus/signer.py", "p2p/base/weighted_draw.py",
-    "p2p/inference/torch/pick.py",
+    "p2p/verification/pick.py",
     "p2p/verification/tape.py", "p2p/verification/artifact.py", "p2p/verification/check.py",
     "p2p/verification/duty.py", "p2p/verification/statistics.py", "p2p/verification/profile.py",
     "p2p/verification/calibration.py", "p2p/verification/sequential.py", "p2p/chain/views/",

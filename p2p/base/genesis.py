@@ -153,6 +153,9 @@ class CheckRules(Message, frozen=True):
     appeal_committee: Annotated[int, Meta(ge=3, le=MAX_COMMITTEE)] = 7  # at least dispute_committee
     exclusion_max_epochs: Annotated[int, Meta(ge=1, le=1_000_000)] = 64  # longest exclusion for one conviction
     exclusion_clean_epochs: Positive = 10  # epochs without a fault after which a conviction is forgotten
+    # Kernels are shared where other owners that are known to have them hold this share of the weight of all others
+    # that are known to serve the model. An executor on kernels that are not is always checked (decision 067).
+    shared_kernels_milli: Share = 250
 
 
 class EconomyRules(Message, frozen=True):
@@ -188,6 +191,8 @@ class EconomyRules(Message, frozen=True):
     # What a new participant deposits until it leaves, and what it pays (ledger/participants/places.py).
     registration_bond_micro: BondMicro = 10_000
     registration_fee_micro: BondMicro = 1000
+    # Share of its part of a fee that an executor has while its kernels are not shared; the rest is burnt.
+    unshared_pay_milli: Share = 500
 
 
 class SprintRules(Message, frozen=True):

@@ -17,8 +17,11 @@ import base58
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
+from p2p.base import locked_key
 from p2p.base.errors import ConfigError
 from p2p.base.files import failure, open_output, read_secret
+from p2p.base.locked_key import MAX_LOCKED_FILE
+from p2p.base.passphrase import passphrase
 
 # Every signature names a network id: the name and the hash of the genesis file (Genesis.network, decision 036). So no
 # signature is valid on a network with another beginning, not even on one of the same name.
@@ -26,7 +29,6 @@ NetworkId = NewType("NetworkId", str)
 
 PUBLIC_KEY_BYTES = 32
 SEED_BYTES = 32
-MAX_KEY_FILE = 1024  # bytes; a key has 64 hexadecimal digits
 SIGNATURE_BYTES = 64
 _PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of a protobuf Ed25519 public key
 
@@ -70,24 +72,40 @@ class Key:
 
     @classmethod
     def load(cls, path: Path) -> Key:
-        """The key in a file of 64 hexadecimal digits that its owner alone can read. Raises ConfigError with the
-        path."""
-        try:
-            seed = bytes.fromhex(read_secret(path, MAX_KEY_FILE, field="key").decode("ascii").strip())
-        except ValueError:
-            seed = b""
-        if len(seed) != SEED_BYTES:
-            raise ConfigError(
-                f"{path} is not a key of 64 hexadecimal digits; restore it from a copy, or make a new one", field="key",
-            )
-        return cls(seed)
+        """The key in a file that its owner alone can read: 64 hexadecimal digits, or locked by a passphrase
+        (passphrase.py says where that comes from). Raises ConfigError with the path."""
+        raw = read_secret(path, MAX_LOCKED_FILE, field="key")
+        if locked_key.is_locked(raw):
+            found = locked_key.parse(raw, str(path))
+            key = cls(locked_key.unlock(found, passphrase(str(path)), str(path)))
+            if key.public.hex() != found.public:
+                raise ConfigError(f"{path} holds another key than it says; restore it from a copy", field="key")
+            return key
+        return cls(_plain_seed(raw, path))
 
-    def save(self, path: Path) -> None:
-        """Write the seed as hexadecimal digits to a new file that its owner alone can read; an existing file is never
-        overwritten. Raises ConfigError, StorageError."""
+    @classmethod
+    def public_in(cls, path: Path) -> bytes:
+        """The public key of a file, without its passphrase. Raises ConfigError."""
+        raw = read_secret(path, MAX_LOCKED_FILE, field="key")
+        if locked_key.is_locked(raw):
+            return bytes.fromhex(locked_key.parse(raw, str(path)).public)
+        return cls(_plain_seed(raw, path)).public
+
+    def locked(self, passphrase: bytes) -> bytes:
+        """The content of a key file that this passphrase opens. Raises ConfigError."""
+        return locked_key.lock(self.seed, self.public, passphrase)
+
+    def plain(self) -> bytes:
+        """The content of a key file without a passphrase."""
+        return self.seed.hex().encode() + b"\n"
+
+    def save(self, path: Path, passphrase: bytes | None = None) -> None:
+        """Write the key to a new file that its owner alone can read, locked where there is a passphrase; an existing
+        file is never overwritten. Raises ConfigError, StorageError."""
+        content = self.plain() if passphrase is None else self.locked(passphrase)
         try:
-            with os.fdopen(open_output(path, os.O_EXCL), "w") as file:
-                file.write(self.seed.hex() + "\n")
+            with os.fdopen(open_output(path, os.O_EXCL), "wb") as file:
+                file.write(content)
         except (OSError, ValueError) as error:
             raise failure(error, "write", path, "key") from error
 
@@ -98,6 +116,18 @@ class Key:
     def sign(self, domain: Domain, network: NetworkId, body: bytes) -> bytes:
         """The signature (64 bytes) over (domain, network, body)."""
         return bytes(self._key.sign(signing_bytes(domain, network, body)).signature)
+
+
+def _plain_seed(raw: bytes, path: Path) -> bytes:
+    try:
+        seed = bytes.fromhex(raw.decode("ascii").strip())
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED_BYTES:
+        raise ConfigError(
+            f"{path} is not a key of 64 hexadecimal digits; restore it from a copy, or make a new one", field="key",
+        )
+    return seed
 
 
 def signing_bytes(domain: Domain, network: NetworkId, body: bytes) -> bytes:

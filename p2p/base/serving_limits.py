@@ -100,6 +100,7 @@ MAX_OVERTAKEN: Final = 16  # jobs that may overtake one for which there is no ro
 KV_FULL: Final = 0.95  # share of the KV cache from which on an ML node that works gets nothing more
 ENGINE_QUEUE_S: Final = 3.0  # for which an engine's own queue may hold jobs before it gets no more: two looks
 MAX_AFFINE: Final = 4096  # sessions for which the ML node that served them last is remembered
+AFFINE_S: Final = 3600.0  # after their last turn: by then SESSION_HEIGHTS are over
 RETRY_LEAST_S: Final = 1  # shortest and longest time that a Busy names
 RETRY_MOST_S: Final = 60
 RATE_HALF_S: Final = 60.0  # in which a measured rate counts half
@@ -156,6 +157,33 @@ HTTP_LINGER_S: Final = 2.0  # in which a refused client may read the refusal whi
 HTTP_LINGER: Final = 8 * MIB  # bytes of such a client that are thrown away
 HTTP_DRAIN_S: Final = 30.0  # for running answers, when the gateway is told to end
 KEEP_ALIVE_S: Final = 10.0  # between two signs of life on a stream: proxies and clients give up after 30 to 60
+
+# -- explorer: pages for people, open to whoever reaches the port (p2p/explorer)
+EXPLORER_REQUESTS: Final = 64  # in progress at once, streams of events not counted; more get 429
+EXPLORER_ASKS: Final = 8  # questions to peers at once
+EXPLORER_ASKS_A_SECOND: Final = 40.0  # that visitors cause: a fifth of what a peer lets one stranger ask
+EXPLORER_ASK_S: Final = 10.0  # for one of them
+EXPLORER_FIRST_BLOCKS: Final = 256  # read when it starts, and after a gap
+EXPLORER_AT_ONCE: Final = 32  # blocks read between two looks at the height
+EXPLORER_BLOCKS: Final = 4096  # the newest ones, whose rows stay in memory: an hour of blocks a second
+EXPLORER_INFERENCES: Final = 4096
+EXPLORER_STEPS: Final = 64  # records about one inference whose heights are remembered
+EXPLORER_TOUCHED: Final = 64  # inferences of one block that are read at once; the others when somebody looks
+EXPLORER_PRICES: Final = 1024  # changes of one model's price
+EXPLORER_MODELS: Final = 64
+EXPLORER_DRAWS: Final = 1024  # inferences whose draw's proofs are kept,
+EXPLORER_DRAW_BYTES: Final = 16 * MIB  # and all of them together
+EXPLORER_CACHE: Final = 1024  # answers that are kept,
+EXPLORER_CACHE_BYTES: Final = 16 * MIB  # and all of them together
+EXPLORER_PAGE: Final = 100  # rows of one answer
+EXPLORER_PEERS: Final = 32  # peers whose status is asked for
+EXPLORER_PEERS_S: Final = 3.0  # between two looks at them
+EXPLORER_LISTENERS: Final = 64  # streams of events
+EXPLORER_AHEAD: Final = 64  # events that wait for one listener; then it is too slow, and its stream ends
+EXPLORER_EVENTS: Final = 256  # that a listener who comes back is told
+HOSTS_TIMED: Final = 1024  # executors whose times a gateway remembers
+KEPT_PROOFS: Final = 256  # answers whose proofs a gateway keeps,
+KEPT_PROOF_BYTES: Final = 64 * MIB  # and all of them together
 
 assert START_POLL_S < START_WAIT_S < FIRST_TOKEN_TIMEOUT_S
 assert MAX_ARTIFACT + MAX_BODY + 16 * KIB <= MAX_FRAME

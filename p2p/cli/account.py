@@ -77,7 +77,8 @@ def _add(action: argparse.ArgumentParser, name: str, kind: Any) -> None:
 def common(action: argparse.ArgumentParser, peer_help: str = "") -> None:
     """Add what every account transaction needs. peer_help: for an action that needs no --peer and does not wait."""
     action.add_argument(
-        "--peer", required=not peer_help, metavar="MULTIADDR", help=peer_help or "the peer that takes the transaction",
+        "--peer", metavar="MULTIADDR",
+        help=peer_help or "the peer that takes the transaction (default: the one in --dir, else one of its settings)",
     )
     action.add_argument(
         "--dir", type=Path, default=default_dir(),
@@ -103,9 +104,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def checked_genesis(options: argparse.Namespace) -> Genesis:
-    """The genesis file of --dir, once --peer is known to be an address. Raises ConfigError."""
+    """The genesis file of --dir, once --peer is known to be an address; a peer is found where none is named. Raises
+    ConfigError."""
+    use = "to know for which network to sign"
+    if options.peer is None:
+        from p2p.cli.finding import peers_for
+
+        genesis, peers = peers_for(options.dir, None, use=use)
+        if not peers:
+            raise ConfigError("give --peer MULTIADDR, or set `bootstrap` in config.toml of --dir", field="peer")
+        options.peer = peers[0]
+        return genesis
     multiaddr(options.peer)
-    found = read_genesis(options.dir, "to know for which network to sign")
+    found = read_genesis(options.dir, use)
     peer_of(options.peer)
     return found
 
@@ -119,7 +130,7 @@ def run_show(options: argparse.Namespace) -> int:
     from p2p.wire.answers.reading import read
 
     given = options.account is not None
-    of = (read_id(options.account, "account") if given else Key.load(options.dir / "account.key").public).hex()
+    of = (read_id(options.account, "account") if given else Key.public_in(options.dir / "account.key")).hex()
     peer = options.peer or str(options.dir)
 
     def ask_both(ask: Ask) -> tuple[AccountAnswer, HeldAnswer | None]:
@@ -129,7 +140,7 @@ def run_show(options: argparse.Namespace) -> int:
         except InvalidRequest:  # a peer of an earlier version, which does not know the question
             return found, None
 
-    if options.peer:
+    if options.peer is not None:
         found, held = questions.asking(options.dir, options.peer, checked_genesis(options).network, ask_both)
     else:
         found, held = questions.asking_any(options.dir, ask_both)
@@ -227,11 +238,32 @@ def _register(options: argparse.Namespace, key: Key, network: NetworkId) -> Body
         for word in getattr(options, name):
             utf8(word, name)
     utf8(options.metadata, "metadata")
-    node = Key.load(options.dir / "node.key")
+    if options.consent:
+        public, signature = read_consent(options.consent, key, network)
+    else:
+        node = Key.load(options.dir / "node.key")
+        public, signature = node.public, node.sign(Domain.NODE, network, consent(key.public))
     return Register(
-        node.public, tuple(options.model), tuple(options.stack), options.price_floor, options.metadata,
-        node.sign(Domain.NODE, network, consent(key.public)),
+        public, tuple(options.model), tuple(options.stack), options.price_floor, options.metadata, signature,
     )
+
+
+def read_consent(text: str, key: Key, network: NetworkId) -> tuple[bytes, bytes]:
+    """(node, its signature) of the words that `folkmoot key consent` prints where the node is. Raises ConfigError."""
+    from p2p.base.keys import Domain, verify
+    from p2p.ledger.rules.ops import consent
+
+    node, _, signature = text.partition(":")
+    try:
+        found = bytes.fromhex(node), bytes.fromhex(signature)
+    except ValueError:
+        found = b"", b""
+    if not verify(found[0], Domain.NODE, network, consent(key.public), found[1]):
+        raise ConfigError(
+            f"these words are no consent of a node to this account on {network}; on the node's machine: folkmoot key"
+            f" consent {key.public.hex()}", field="consent",
+        )
+    return found
 
 
 def _unregister(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
@@ -286,7 +318,7 @@ def _appeal(options: argparse.Namespace, key: Key, network: NetworkId) -> Body:
 
 
 _CAPS = (("epoch_cap", AMOUNT), ("request_cap", AMOUNT))
-_OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str))
+_OFFER = (("--model", list), ("--stack", list), ("--price-floor", AMOUNT), ("--metadata", str), ("--consent", str))
 _HELP = {
     "to": "the account that is paid, 64 hexadecimal digits",
     "amount": "micro-credits, 1 or more; or credits: 0.25cr",
@@ -294,6 +326,7 @@ _HELP = {
     "stack": "a stack class that the node runs; may be repeated",
     "price_floor": "the least that the node takes for a token, in micro-credits (default: 0)",
     "metadata": "a text that others see (default: none)",
+    "consent": "the words of `folkmoot key consent`, where node.key is on another machine (default: node.key in --dir)",
     "node": "the node's public key, 64 hexadecimal digits (default: that of node.key in --dir)",
     "new_key": "the file of the node's new key",
     "key": "the hot key's public key, 64 hexadecimal digits",

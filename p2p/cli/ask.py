@@ -30,6 +30,7 @@ from p2p.cli.arguments import (
     utf8,
     whole,
 )
+from p2p.cli.exit_codes import UNCHECKED as UNCHECKED
 from p2p.cli.output import fields
 from p2p.cli.terminal.styled import Line, Span, put
 from p2p.machine.foreign_text import Guarded, line
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from p2p.client.receipt import Receipt
     from p2p.wire.answers.accounts import Notice
 
-UNCHECKED = 3  # exit status where the receipt does not hold
 # an option of sampling: lowest and highest value, default in thousandths, what it does
 SAMPLING = {
     "temperature": (0, 2, 100, "how freely tokens are sampled; 0 always takes the likeliest"),

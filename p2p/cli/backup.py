@@ -14,16 +14,16 @@ from p2p.cli.output import aligned, show
 
 
 def register(commands: Any) -> None:
-    backup = commands.add_parser("backup", help="write a backup of a peer, which may run, to one file")
+    backup = commands.add_parser("backup")
     backup.add_argument("file", type=Path, metavar="FILE", help="the new file; an existing one is never overwritten")
     backup.add_argument("--keys", action="store_true", help="with node.key and account.key: keep the file like these")
     _dir(backup)
     backup.set_defaults(run=run_backup)
-    restore = commands.add_parser("restore", help="make a peer from a backup; it signs nothing until that is safe")
+    restore = commands.add_parser("restore")
     restore.add_argument("file", type=Path, metavar="FILE", help="a backup that `folkmoot backup` made")
     restore.add_argument("dir", type=Path, metavar="DIR", help="a folder without a store; node.key may be there")
     restore.set_defaults(run=run_restore)
-    store = commands.add_parser("store", help="the store of a peer: bring an older one forward")
+    store = commands.add_parser("store")
     actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")
     forward = actions.add_parser("migrate", help="bring a store of an older program forward, after a backup")
     forward.add_argument("--dry-run", action="store_true", help="only say what would be done")
@@ -31,7 +31,6 @@ def register(commands: Any) -> None:
         "--backup", type=Path, metavar="FILE", help="the backup made before (default: DIR/before-SCHEMA.backup)",
     )
     _dir(forward)
-    forward.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     forward.set_defaults(run=run_migrate)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from p2p.base.errors import ConfigError
 from p2p.cli.arguments import whole
+from p2p.cli.output import show
+from p2p.cli.terminal.progress import Progress
 
 LEAST_PROMPTS = 8
 
@@ -57,27 +59,53 @@ def run(options: argparse.Namespace) -> int:
     from p2p.lab.measure.store import Measured
     from p2p.verification import prompts as shipped
 
-    started = time.monotonic()
+    started, done = time.monotonic(), 0
+    progress = Progress("calibrating", unit="answers made or scored", quiet=options.json)
 
     def say(text: str) -> None:
-        print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
+        progress.clear()
+        if not options.json:
+            print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.at(done)
 
     stacks = {"both": (VLLM, TORCH), "vllm": (VLLM,), "torch": (TORCH,)}[options.stack]
     prompts = shipped.load()[: options.prompts or None]
     measured = Measured(options.work)
-    run_async(Collector(measured, options.model, prompts, say, calibration(stacks), stacks, extras=False).all)
+    collector = Collector(
+        measured, options.model, prompts, say, calibration(stacks), stacks, extras=False, count=count,
+    )
+    progress.total = collector.work()
+    with progress:
+        run_async(collector.all)
     say("fitting")
     evaluation = prepare(measured, prompts, seed=1)
     weights = weights_hash(options.model).hex()
     profile = profiles.make(evaluation, model=options.model.name, weights_hash=weights, prompts=len(prompts))
     out = options.out or options.work / f"{options.model.name}.json"
     out.write_text(profile.to_json())
-    for name, noise in profile.pairs.items():
-        shown = [(n, limit) for n, limit in noise.thresholds[1000] if n in (1, 16, 64, 256)]
-        limits = ", ".join(f"{n} tokens {limit / 1000:.2f}" for n, limit in shown)
-        print(
-            f"{name}: {len(noise.tables) + 1} alternatives; limits at 1e-3: {limits} nats; normaliser "
-            f"{noise.normaliser_milli / 1000:.2f}"
-        )
-    print(f'{out}: profile {profile.hash()[:16]}; give it to validators: profile = "{out}" in config.toml')
+    pairs = [
+        {
+            "name": name, "alternatives": len(noise.tables) + 1, "normaliser_nats": noise.normaliser_milli / 1000,
+            "limits_nats": {str(n): limit / 1000 for n, limit in noise.thresholds[1000] if n in (1, 16, 64, 256)},
+        }
+        for name, noise in profile.pairs.items()
+    ]
+    found = profile.hash()
+    show(options, {"file": str(out), "profile": found, "pairs": pairs}, lambda: _text(out, found, pairs))
     return 0
+
+
+def _text(out: Path, profile: str, pairs: list[dict[str, Any]]) -> str:
+    lines = []
+    for pair in pairs:
+        limits = ", ".join(f"{n} tokens {limit:.2f}" for n, limit in pair["limits_nats"].items())
+        lines.append(
+            f"{pair['name']}: {pair['alternatives']} alternatives; limits at 1e-3: {limits} nats; normaliser "
+            f"{pair['normaliser_nats']:.2f}"
+        )
+    advice = f'give it to validators: profile = "{out}" in config.toml'
+    return "\n".join([*lines, f"{out}: profile {profile[:16]}; {advice}"])

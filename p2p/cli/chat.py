@@ -107,7 +107,7 @@ class Talk:
             self.keep()
 
     def _event(self, event: Any) -> None:
-        from p2p.client.events import PeerFailed, Proved, Signed, Token, Waiting, plain
+        from p2p.client.events import PeerFailed, Proved, Signed, TermsShown, Token, Waiting, plain
 
         if isinstance(event, Signed | Proved):
             return
@@ -116,6 +116,8 @@ class Talk:
         elif isinstance(event, Token):
             sys.stdout.write(event.text)
             sys.stdout.flush()
+        elif isinstance(event, TermsShown):
+            self.say("", {}, [(Span(f"  (at most {money(event.most_micro)})", "dim"),)])
         elif isinstance(event, Waiting | PeerFailed):
             self.say("", {}, [(Span(f"({line(event.reason, 200)}; waiting, or asking another peer)", "dim"),)])
 

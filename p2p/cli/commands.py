@@ -60,12 +60,16 @@ COMMANDS = (
     Row("use", "gateway", "gateway", "serve the OpenAI and Anthropic APIs on this machine", (
         "folkmoot gateway", "folkmoot gateway --listen 0.0.0.0:8000 --api-key-file keys.txt",
     )),
+    Row("use", "explorer", "explorer", "show a network in the browser: blocks, inferences, hosts, prices", (
+        "folkmoot explorer", f"folkmoot explorer --listen 0.0.0.0:8080 --peer {PEER}",
+    )),
     Row("use", "verify", "verify_inference", "check one inference with your own copy of the model", (
         "folkmoot verify answer.proof --model ~/models/SmolLM2-135M-Instruct",
         f"folkmoot verify {ID} --model ~/models/SmolLM2-135M-Instruct",
     )),
     Row("host", "serve", "serve", "run a peer", (
         "folkmoot serve --dir ~/.folkmoot", "folkmoot serve --dir ~/.folkmoot --model ~/models/SmolLM2-135M-Instruct",
+        "folkmoot serve --dir ~/.folkmoot --metrics 9470", "folkmoot serve --dir ~/.folkmoot --replace",
     )),
     Row("host", "model", "model", "describe a model's folder, or propose that the network serves it", (
         "folkmoot model describe ~/models/SmolLM2-135M-Instruct",
@@ -85,22 +89,43 @@ COMMANDS = (
     Row("operate", "doctor", "doctor", "what is closed, missing or wrong around a peer, and how to fix it", (
         "folkmoot doctor",
     )),
-    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", ("folkmoot drain",)),
+    Row("operate", "drain", "drain", "end the peer in --dir without a lost answer", (
+        "folkmoot drain", "folkmoot drain --limit 60",
+    )),
     Row("operate", "backup", "backup", "write a backup of a peer, which may run, to one file", (
-        "folkmoot backup peer.backup",
+        "folkmoot backup peer.backup", "folkmoot backup peer.backup --keys --dir ~/peer2",
     )),
     Row("operate", "restore", "backup", "make a peer from a backup; it signs nothing until that is safe", (
-        "folkmoot restore peer.backup ~/restored",
+        "folkmoot restore peer.backup ~/peer3",
     )),
-    Row("operate", "store", "backup", "the store of a peer: bring an older one forward", ("folkmoot store migrate",)),
-    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
-        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model ~/models/m",
+    Row("operate", "store", "backup", "the store of a peer: bring one of an older program forward", (
+        "folkmoot store migrate --dry-run", "folkmoot store migrate --dir ~/peer2",
     )),
-    Row("operate", "service", "service", "run the peer as a service of systemd", (
-        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall",
+    Row("operate", "key", "key", "key files: lock by a passphrase, unlock, show, consent to an owner elsewhere", (
+        "folkmoot key show ~/.folkmoot/account.key", "folkmoot key lock ~/.folkmoot/account.key",
+        "folkmoot key unlock ~/.folkmoot/account.key", f"folkmoot key consent {ID}",
+    )),
+    Row("operate", "top", "top", "a peer live: blocks, requests, engine and GPU, peers, earnings", (
+        "folkmoot top", f"folkmoot top --peer {PEER}",
+    )),
+    Row("operate", "debug", "debug", "what a report of a fault needs, without secrets and prompts", (
+        "folkmoot debug bundle --out bundle.tar.gz",
+    )),
+    Row("operate", "completion", "completion", "completion of words for bash, zsh or fish", (
+        "folkmoot completion bash > ~/.local/share/bash-completion/completions/folkmoot",
+    )),
+    Row("operate", "help", "help_command", "topics, schemas of --json, exit codes, the help of any command", (
+        "folkmoot help money", "folkmoot help json account show", "folkmoot help exit-codes",
     )),
     Row("operate", "ping", "ping", "look at one peer step by step: address, port, key, network, chain, dial-back", (
         f"folkmoot ping {PEER}",
+    )),
+    Row("operate", "config", "config", "check a peer's settings; show each value and where it comes from", (
+        "folkmoot config check", "folkmoot config show --origin", "folkmoot config show --origin -- --model /models/m",
+    )),
+    Row("operate", "service", "service", "keep a peer running by systemd: write its unit, remove it, show it", (
+        "folkmoot service show", "folkmoot service install --now", "folkmoot service uninstall --now",
+        "folkmoot service install --system --user folkmoot --dir /var/lib/folkmoot",
     )),
     Row("inspect", "block", "local", "a block and its records", ("folkmoot block 1200",)),
     Row("inspect", "inference", "local", "everything on chain about one inference", (f"folkmoot inference {ID}",)),

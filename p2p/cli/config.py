@@ -34,7 +34,6 @@ def register(commands: Any) -> None:
         action.add_argument(
             "--dir", type=Path, default=default_dir(), help="the peer's folder (default: %(default)s)",
         )
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         action.add_argument(
             "options", nargs="*", metavar="-- OPTIONS", help="options of `folkmoot serve` that shall count too",
         )
@@ -83,17 +82,16 @@ def _row(name: str, row: dict[str, Any], with_origin: bool) -> str:
 
 def _read(directory: Path, words: list[str]) -> tuple[NodeConfig, dict[str, str]]:
     """(the settings, by name where each comes from). words: options of serve. Raises ConfigError."""
+    from p2p.cli.parsing import Parser
     from p2p.cli.serve import add_options, read_config
     from p2p.peer.config import SETTINGS
 
-    parser = argparse.ArgumentParser(prog="folkmoot serve", add_help=False, exit_on_error=False)
+    parser = Parser(prog="folkmoot serve", add_help=False)
     add_options(parser)
     try:
-        given, unknown = parser.parse_known_args(["--dir", str(directory), *words])
-    except argparse.ArgumentError as error:
-        raise ConfigError(f"not options of `folkmoot serve`: {error}", field="options") from error
-    if unknown:
-        raise ConfigError(f"{unknown[0]!r} is no option of `folkmoot serve`", field="options")
+        given = parser.parse_args(["--dir", str(directory), *words])
+    except ConfigError as error:
+        raise ConfigError(f"no good option of `folkmoot serve`: {error}", field="options") from error
     config = read_config(given)
     lines = _lines(directory / "config.toml")
     origins = {}

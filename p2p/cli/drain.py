@@ -20,7 +20,7 @@ _LATER_S = 15.0  # to close connections and the store, after its limit
 
 
 def register(commands: Any) -> None:
-    command = commands.add_parser("drain", help="end the peer in --dir without a lost answer")
+    command = commands.add_parser("drain")
     command.add_argument(
         "--dir", type=Path, default=default_dir(), help="the folder of the peer (default: %(default)s)",
     )

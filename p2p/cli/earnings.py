@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _OWN = (  # a participant's own sums: for people, field of the answer, rule
     ("fees of answers that stand", "fees_micro", "M1"), ("of these to the owner", "paid_micro", "M8"),
     ("of these forfeited", "forfeited_micro", "M7"), ("fines for answers that did not stand", "fined_micro", "M16"),
+    ("of these not paid in full, as nobody shares its kernels", "unshared_micro", "M20"),
     ("minted for its work", "reward_micro", "M9"), ("for duties as validator", "duties_micro", "M8"),
     ("not paid for them, as it stood alone in some", "withheld_micro", "M17"),
     ("bounties for cheats it found", "bounty_micro", "M10"), ("slashed from its collateral", "slashed_micro", "M10"),
@@ -110,7 +111,7 @@ def lines(page: EarningsAnswer) -> list[str]:
     found += map(_dispute, page.open)
     shown = ((name, getattr(own, key), rule) for name, key, rule in _OWN)
     found += [f"  {name:<44}{amount:>14}  {rule}" for name, amount, rule in shown if amount or rule == "M1"]
-    found.append("the whole epoch")
+    found.append("the whole epoch (all amounts are micro-credits)")
     found += [f"  {name:<44}{getattr(sums, key):>14}  {rule}" for name, key, rule in _SUMS]
     if sums.settled_at:
         verdict = "holds" if balanced(sums) else "DOES NOT HOLD"

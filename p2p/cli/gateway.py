@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +64,13 @@ def run(options: argparse.Namespace) -> int:
     check_reach(host, keys)
     for peer in options.peer or ():
         multiaddr(peer)
-    genesis, peers = _network(options)
+    genesis, peers = network_of(options)
     _make_key(options.dir / "account.key")
     run_async(_serve, options, genesis, peers, keys, host, port, log=Logging(options.dir))
     return 0
 
 
-def _network(options: argparse.Namespace) -> tuple[Genesis, list[str] | None]:
+def network_of(options: argparse.Namespace) -> tuple[Genesis, list[str] | None]:
     """(genesis, peers to begin with; None: those that the folder names)."""
     if options.network is None:
         return read_genesis(options.dir, "to check answers"), options.peer
@@ -96,27 +97,35 @@ async def _serve(
 
     from p2p.cli.arguments import read_id
     from p2p.client.client import Client
+    from p2p.explorer.app import Beside
+    from p2p.explorer.serving import open_explorer
+    from p2p.explorer.source import LinksSource
     from p2p.gateway.client_backend import ClientBackend
     from p2p.gateway.serving import open_port, serve
 
     listeners = await open_port(host, port)
     account = None if options.account is None else read_id(options.account, "account")
-    async with Client.open(options.dir, genesis=genesis, peers=peers, account=account) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            Client.open(options.dir, genesis=genesis, peers=peers, account=account)
+        )
         backend, stop = ClientBackend(client), trio.Event()
-        _show(options, await backend.account(), f"http://{options.listen.rpartition(':')[0]}:{_port(listeners)}")
+        source = LinksSource(client.links)
+        pages = await stack.enter_async_context(open_explorer(source, timing=backend.times.rows, chat=True))
+        _show(options, await backend.account(), f"http://{options.listen.rpartition(':')[0]}:{port_of(listeners)}")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wait_for_signal, stop)
+            nursery.start_soon(wait_for_signal, stop)
             nursery.start_soon(backend.keep_fresh)
-            await serve(backend, listeners, keys, stop, options.cors)
+            await serve(backend, listeners, keys, stop, options.cors, beside=lambda app: Beside(pages, app))
             nursery.cancel_scope.cancel()
 
 
-def _port(listeners: list[trio.SocketListener]) -> int:
+def port_of(listeners: list[trio.SocketListener]) -> int:
     port: int = listeners[0].socket.getsockname()[1]
     return port
 
 
-async def _wait_for_signal(stop: trio.Event) -> None:
+async def wait_for_signal(stop: trio.Event) -> None:
     """The first signal lets running answers end; a second one ends them."""
     import trio
 
@@ -135,7 +144,8 @@ def _show(options: argparse.Namespace, account: AccountCard, url: str) -> None:
         }), flush=True)
         return
     values = {"OpenAI API": f"{url}/v1", "Anthropic API": url, "account": account.account,
-              "balance": f"{account.balance_micro} micro-credits"}
+              "balance": f"{account.balance_micro} micro-credits",
+              "chat page": f"{url}/chat/", "explorer": f"{url}/explorer/"}
     print(aligned(values, 14), flush=True)
     if account.balance_micro <= 0:
         print(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from p2p.joining.folder import Folder
     from p2p.joining.target import Target
     from p2p.joining.way import Ask
+    from p2p.peer.node import Node
 
 _MAX_TEXT = 600
 
@@ -236,14 +237,12 @@ def _profile(options: argparse.Namespace, offer: Any, say: _Say) -> dict[str, st
 
 async def _join(options: argparse.Namespace, folder: Folder, say: _Say) -> None:
     """Follow the peer that runs in the folder, or run one there and follow it. Raises the error of a step."""
-    import signal
-
     import trio
 
-    from p2p.cli.serve import SWITCH_S
+    from p2p.cli.serve import DRAIN_S, SWITCH_S, until_signal
     from p2p.peer.config import load_config
     from p2p.peer.control import call
-    from p2p.peer.node import Node, run_node
+    from p2p.peer.roles import Roles
 
     if await _runs(options.dir):
         say("peer", "it runs already")
@@ -254,27 +253,18 @@ async def _join(options: argparse.Namespace, folder: Folder, say: _Say) -> None:
         await _steps(options, folder, say, socket)
         return
     sys.setswitchinterval(SWITCH_S)
-    async with trio.open_nursery() as nursery:
 
-        async def until_signal() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-                    return
+    async def way(node: Node) -> None:
+        async def inside(request: dict[str, Any]) -> dict[str, Any]:
+            await trio.lowlevel.checkpoint()
+            return node.queries.answer(request)
 
-        async def way(node: Node) -> None:
-            async def inside(request: dict[str, Any]) -> dict[str, Any]:
-                await trio.lowlevel.checkpoint()
-                return node.queries.answer(request)
+        await _steps(options, folder, say, inside)
+        if options.then_stop:
+            node.draining.begin(0.0)
 
-            await _steps(options, folder, say, inside)
-            if options.then_stop:
-                nursery.cancel_scope.cancel()
-
-        nursery.start_soon(until_signal)
-        say("peer", "starting")
-        await run_node(load_config(options.dir), lambda state, text: None, load=[way])
-        nursery.cancel_scope.cancel()
+    say("peer", "starting")
+    await until_signal(load_config(options.dir), lambda state, text: None, Roles(), [way], DRAIN_S)
 
 
 async def _runs(directory: Path) -> bool:

@@ -40,6 +40,13 @@ def register(commands: Any) -> None:
         "--listen", action="append", default=[], metavar="MULTIADDR",
         help="where the peer listens; may be repeated (default: all interfaces)",
     )
+    init.add_argument(
+        "--account-elsewhere", action="store_true",
+        help="make no account.key: the owner's key stays on another machine (docs/operations.md, Keys)",
+    )
+    init.add_argument(
+        "--unlocked", action="store_true", help="do not ask for a passphrase that locks account.key",
+    )
     init.set_defaults(run=run_init)
     for name, argument in QUERIES.items():
         command = commands.add_parser(name)
@@ -76,15 +83,28 @@ def run_init(options: argparse.Namespace) -> int:
             )
     if genesis is not None:
         write_file(directory / "genesis.cbor", encode(genesis), field="dir")
-    node, account = Key.generate(), Key.generate()
+    node = Key.generate()
+    made = {"dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex()}
+    if not options.account_elsewhere:
+        made |= _make_account(directory, unlocked=options.unlocked)
     write_file(directory / "config.toml", dump_toml(table).encode(), field="dir")
     node.save(directory / "node.key")
-    account.save(directory / "account.key")
-    made = {
-        "dir": str(directory), "peer_id": node.peer_id, "node": node.public.hex(), "account": account.public.hex(),
-    }
     show(options, made, lambda: aligned(made, 8))
     return 0
+
+
+def _make_account(directory: Path, *, unlocked: bool) -> dict[str, str]:
+    """account.key, locked where a passphrase is given or a terminal can be asked for one. Raises ConfigError."""
+    import sys
+
+    from p2p.base.keys import Key
+    from p2p.base.passphrase import is_given, passphrase
+
+    account, file = Key.generate(), directory / "account.key"
+    locks = not unlocked and (is_given() or sys.stdin.isatty())
+    account.save(file, passphrase(str(file), again=True) if locks else None)
+    said = "account.key, by the passphrase" if locks else f"no; lock it with: folkmoot key lock {file}"
+    return {"account": account.public.hex(), "locked": said}
 
 
 def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], Genesis | None]:

@@ -15,13 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from p2p.base.errors import FolkmootError, Overloaded
+from p2p.cli.exit_codes import BUG, INTERRUPTED, NOBODY_READS, USAGE
 from p2p.cli.parsing import overview, parse
 from p2p.machine.foreign_text import Guarded, line
-
-INTERRUPTED = 130  # exit status on Ctrl-C
-NOBODY_READS = 141  # as a shell names the end by SIGPIPE
-BUG = 70
-USAGE = 2  # exit status where no command is given
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +43,9 @@ def _run(words: list[str]) -> int:
         if not words or words[0] in ("-h", "--help"):
             print(overview())
             return 0 if words else USAGE
+        if words[0] == "--version":
+            print(version())
+            return 0
         options = parse(words)
         return int(options.run(options) or 0)
     except FolkmootError as error:
@@ -63,6 +62,16 @@ def _run(words: list[str]) -> int:
         advice = "please report it (FOLKMOOT_TRACE=1 shows where it happened)"
         _complain(FolkmootError(f"{what}; {advice}", code="internal"), as_json)
         return BUG
+
+
+def version() -> str:
+    """The version of this program, as it was installed."""
+    from importlib import metadata
+
+    try:
+        return f"folkmoot {metadata.version('folkmoot')}"
+    except metadata.PackageNotFoundError:  # run from its source
+        return "folkmoot, from source"
 
 
 def _complain(error: FolkmootError, as_json: bool) -> None:

@@ -84,12 +84,14 @@ def run_drain(options: argparse.Namespace) -> int:
 
 
 def run_remove(options: argparse.Namespace) -> int:
+    from p2p.peer.ml_drained import note_drained
     from p2p.peer.ml_settings import remove_entry
 
     answer = _asked(options, {"op": "ml_remove", "name": options.name, "now": options.now})
     if answer is None:
         if not remove_entry(_file(options.dir), options.name):
             raise ConfigError(f"{_file(options.dir)} names no ML node {options.name[:80]!r}", field="name")
+        note_drained(options.dir, options.name, on=False)
         answer = {"ml_nodes": _settings(options.dir)}
     return _shown(options, answer)
 

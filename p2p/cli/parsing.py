@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", Formatter)
         super().__init__(*args, **kwargs)
+        self.register("action", "parsers", _Actions)
 
     def error(self, message: str) -> NoReturn:
         name, found, rest = message.removeprefix("argument ").partition(": ")
@@ -73,6 +74,15 @@ class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
         if (row := BY_NAME.get(name)) is not None:
             line = row.line[0].upper() + row.line[1:] + "."
             kwargs = {**kwargs, "help": row.line, "description": kwargs.get("description", line)}
+        return super().add_parser(name, **kwargs)
+
+
+class _Actions(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """The actions of one command: what each does is also the first line of its own help."""
+
+    def add_parser(self, name: str, **kwargs: Any) -> Any:
+        if text := kwargs.get("help"):
+            kwargs.setdefault("description", text[0].upper() + text[1:] + ".")
         return super().add_parser(name, **kwargs)
 
 
@@ -130,6 +140,7 @@ def overview() -> str:
         lines += [f"  {row.name:{width}}{row.line}" for row in COMMANDS if row.group == group]
     lines += [
         "", "folkmoot COMMAND --help   options and examples of one command",
+        "folkmoot help TOPIC       begin, money, peers, host, proofs, environment, json, exit-codes",
         "every command takes --json; its errors are then JSON too",
     ]
     return "\n".join(lines)

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             print(_shown(step), flush=True)
 
     ping = Ping(options.address, wanted, tuple(options.listen) or LISTEN, tell)
-    steps = run_async(ping.run, log=Logging(level="critical"))  # each step says what failed
+    steps = run_async(ping.run, log=Logging(level="error"))  # each step says what failed
     if options.json:
         print(json.dumps(summary(steps)))
     return int(any(step.state == FAILED for step in steps))

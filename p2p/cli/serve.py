@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from p2p.base.files import exists, keep_private
 from p2p.cli.arguments import SECONDS_A_DAY, number, read_genesis, whole
 
 if TYPE_CHECKING:
+    from p2p.peer.announcer import Report
     from p2p.peer.config import NodeConfig
     from p2p.peer.node import Node
     from p2p.peer.roles import Roles
@@ -112,13 +113,9 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     config = read_config(options)
     if not exists(options.dir / "genesis.cbor"):  # the node reads it; here only the sentence for the user
         read_genesis(options.dir, "to join a network", field="genesis")
-    import signal
     import sys
 
-    import trio
-
     from p2p.cli.tasks import Logging, run_async
-    from p2p.peer.node import run_node
 
     keep_private()
     sys.setswitchinterval(SWITCH_S)
@@ -126,7 +123,9 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     def report(state: str, text: str) -> None:
         print(json.dumps({"state": state, "text": text}) if options.json else f"{state:8} {text}", flush=True)
 
-    load = []
+    from p2p.cli.serve_progress import sync_task
+
+    load = [sync_task(lambda text: report("synced", text), quiet=options.json)]
     if options.http is not None:
         from p2p.cli.serve_http import http_task
 
@@ -136,33 +135,44 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
         from p2p.cli.serve_metrics import metrics_task
 
         load.append(metrics_task(metrics, lambda url: report("metrics", url)))
+    if options.replace:
+        _take_over(options, report)
+    run_async(
+        until_signal, config, report, roles, load, options.drain_limit,
+        log=Logging(options.dir / "log", config.log_level, config.log_format),
+    )
+    return 0
+
+
+async def until_signal(
+    config: NodeConfig, report: Report, roles: Roles, load: Sequence[Callable[[Node], Awaitable[None]]], drain_s: float,
+) -> None:
+    """Run a peer. SIGTERM lets it finish what it does within `drain_s`; SIGINT, or a second signal, ends it at once."""
+    import signal
+
+    import trio
+
+    from p2p.peer.node import run_node
+
     running: list[Node] = []
 
     async def remember(node: Node) -> None:
         running.append(node)
 
-    load.append(remember)
-    if options.replace:
-        _take_over(options, report)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
 
-    async def until_signal() -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with trio.open_nursery() as nursery:
+            async def peer() -> None:
+                await run_node(config, report, roles, load=[*load, remember])
+                nursery.cancel_scope.cancel()
 
-                async def peer() -> None:
-                    await run_node(config, report, roles, load=load)
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(peer)
-                async for number in signals:
-                    if number == signal.SIGTERM and running and not running[0].draining.is_begun:
-                        running[0].draining.begin(options.drain_limit)
-                        continue
-                    nursery.cancel_scope.cancel()
-                    return
-
-    run_async(until_signal, log=Logging(options.dir / "log", config.log_level, config.log_format))
-    return 0
+            nursery.start_soon(peer)
+            async for number in signals:
+                if number == signal.SIGTERM and running and not running[0].draining.is_begun:
+                    running[0].draining.begin(drain_s)
+                    continue
+                nursery.cancel_scope.cancel()
+                return
 
 
 def _take_over(options: argparse.Namespace, report: Callable[[str, str], None]) -> None:

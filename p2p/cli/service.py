@@ -23,6 +23,7 @@ from p2p.cli.output import show
 NAME = "folkmoot"
 SYSTEM = Path("/etc/systemd/system")
 _SYSTEMCTL_S = 60.0
+DRAIN_S = 60  # for answers that run when the service is stopped
 
 
 def register(commands: Any) -> None:
@@ -38,7 +39,6 @@ def register(commands: Any) -> None:
         action.add_argument("--system", action="store_true", help="a unit of the system, not of this user")
         action.add_argument("--user", metavar="NAME", help="who runs it, for --system (default: the folder's owner)")
         action.add_argument("--name", default=NAME, help="of the unit (default: %(default)s)")
-        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
         if name != "show":
             action.add_argument("--now", action="store_true", help="tell systemd too: start it, or stop it first")
         action.set_defaults(run={"install": _install, "uninstall": _uninstall, "show": _show}[name])
@@ -54,9 +54,9 @@ def unit(directory: Path, program: str, user: str | None) -> str:
         "[Unit]", "Description=Folkmoot peer",
         *(["Wants=network-online.target", "After=network-online.target"] if user is not None else []),
         "", "[Service]", "Type=exec", *([f"User={user}"] if user is not None else []),
-        f"ExecStart={program} serve --dir {_quoted(directory)}",
-        "# SIGTERM ends the peer cleanly; a model server needs a moment more",
-        "KillSignal=SIGTERM", "TimeoutStopSec=90", "Restart=on-failure", "RestartSec=5",
+        f"ExecStart={program} serve --dir {_quoted(directory)} --drain-limit {DRAIN_S}",
+        "# on SIGTERM the peer finishes its answers first; a model server needs a moment more",
+        "KillSignal=SIGTERM", f"TimeoutStopSec={DRAIN_S + 30}", "Restart=on-failure", "RestartSec=5",
         "# wrong settings (2) and a store that must not be written (6) are not cured by another start",
         "RestartPreventExitStatus=2 6", "LimitNOFILE=65536", "UMask=0077", f"ReadWritePaths={_quoted(directory)}",
         *hardening, "", "[Install]", f"WantedBy={'multi-user.target' if user is not None else 'default.target'}", "",
@@ -70,8 +70,9 @@ _COMMON = [
     "SystemCallFilter=@system-service",
 ]
 # /home stays readable: models lie there. GPUs are devices, so PrivateDevices stays off, and engines write code to run.
+# /tmp stays the machine's: the lock of a key and the control socket of a folder with a long name are there.
 _SYSTEM_ONLY = [
-    "ProtectSystem=strict", "ProtectHome=read-only", "PrivateTmp=yes", "ProtectKernelTunables=yes",
+    "ProtectSystem=strict", "ProtectHome=read-only", "ReadWritePaths=/tmp", "ProtectKernelTunables=yes",
     "ProtectKernelModules=yes", "ProtectKernelLogs=yes", "ProtectControlGroups=yes", "ProtectClock=yes",
     "ProtectHostname=yes", "ProtectProc=invisible", "CapabilityBoundingSet=", "AmbientCapabilities=",
 ]

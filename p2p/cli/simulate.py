@@ -12,6 +12,7 @@ from typing import Any
 
 from p2p.cli.arguments import whole
 from p2p.cli.output import progress
+from p2p.cli.terminal.progress import Progress
 
 SEED = 20261127
 
@@ -59,10 +60,14 @@ def run(options: argparse.Namespace) -> int:
     about = {"seed": options.seed, "size": size, "detection": data()["from"], **{s.name: s.text() for s in scenarios}}
     for scenario in scenarios:
         say(f"{scenario.name}: {scenario.text()}")
-    played = play_all(scenarios, options.seed, options.jobs, say)
+    with Progress("playing", unit="worlds", quiet=options.json) as bar:
+        played = play_all(
+            scenarios, options.seed, options.jobs, say, lambda done, of: bar.at(done, total=of),
+        )
     for name, found in report.alone(played).items():
         say("\n".join(["", name, *report.table(found)]))
     say("\n".join(["", "attacks", *report.table_against(played)]))
+    say("\n".join(["", "evasion", *report.table_of_evasion()]))
     grids = maps.draw(options.seed, options.jobs, tiny=options.tiny, say=say) if options.full or options.maps else []
     if options.json:
         print(json.dumps(report.document(played, grids, about)))

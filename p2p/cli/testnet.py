@@ -6,12 +6,15 @@ Law: the work is in the package testnet; here are only arguments and what is pri
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from p2p.base.errors import ConfigError
-from p2p.cli.arguments import whole
+from p2p.cli.arguments import number, whole
 
 DEFAULT_DIR = Path(".testnet")
 
@@ -61,11 +64,10 @@ def _register_manifests(actions: Any) -> None:
     one.add_argument("--dir", type=Path, help="of the run's results (default: .testnet/NAME)")
     one.add_argument("--provider", choices=("local", "containers"), help="instead of the manifest's")
     one.add_argument("--seed", type=whole(0, 2**62), help="instead of the manifest's")
-    one.add_argument("--seconds", type=float, metavar="S", help="of load, instead of the manifest's; what is planned "
-                     "later is left out")
+    one.add_argument("--seconds", type=number(0, 1e9), metavar="S",
+                     help="of load, instead of the manifest's; what is planned later is left out")
     one.add_argument("--previous", metavar="DIR|REVISION", help="source of the previous release, for upgrades")
     one.add_argument("--source", type=Path, metavar="DIR", help="source of the program that the peers run")
-    one.add_argument("--json", action="store_true", help="print the checks as JSON at the end")
     one.set_defaults(act=_run)
     written = actions.add_parser("write", help="write a manifest's network as a compose file and Kubernetes manifests")
     written.add_argument("manifest", metavar="NAME|FILE", help="a shipped manifest, or a TOML file")
@@ -86,44 +88,57 @@ def _register_manifests(actions: Any) -> None:
     _directory(inside)
     inside.set_defaults(act=_exec)
     report = actions.add_parser("report", help="write a finished run's page again, and print its checks")
-    report.add_argument("--json", action="store_true", help="print the checks as JSON")
     _directory(report)
     report.set_defaults(act=_report)
 
 
 def run(options: argparse.Namespace) -> int:
-    act: Callable[[argparse.Namespace], int] = options.act
-    return act(options)
+    """With --json, what is said on the way goes to standard error, and the answer alone to standard output."""
+    act: Callable[[argparse.Namespace], tuple[int, Any]] = options.act
+    if not options.json:
+        return act(options)[0]
+    with contextlib.redirect_stdout(sys.stderr):
+        status, found = act(options)
+    print(json.dumps(found))
+    return status
 
 
 # -- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def _down(options: argparse.Namespace) -> int:
+# Each returns the exit status, and what --json prints.
+
+
+def _down(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.processes import stop
 
-    print("stopped: " + (", ".join(stop(options.dir.resolve())) or "nothing was running"))
-    return 0
+    stopped = list(stop(options.dir.resolve()))
+    print("stopped: " + (", ".join(stopped) or "nothing was running"))
+    return 0, {"stopped": stopped}
 
 
-def _up(options: argparse.Namespace) -> int:
+def _up(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.up import bring_up
 
     peers, cheats = _cheats(options)
-    network = bring_up(options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint)
-    print(f"bootstrap {network.bootstrap}")
+    network = bring_up(
+        options.dir.resolve(), peers, options.ml_nodes or 0, cheats, print, sprint=options.sprint, stays=True
+    )
     print(f"another peer joins it with: folkmoot join {network.directory / 'network.toml'} --dir NEW")
-    return 0
+    print(f"bootstrap {network.bootstrap}")
+    folders = [str(folder) for folder in network.folders]
+    return 0, {"bootstrap": network.bootstrap, "client": str(network.client), "peers": folders}
 
 
-def _demo(options: argparse.Namespace) -> int:
+def _demo(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.demo import demo
 
     if len(options.cheat) > 1 or any("=" in text for text in options.cheat):
         raise ConfigError("give one attack by its name: the demo has one cheat", field="cheat")
     _, cheats = _cheats(options)
     cheat = next(iter(cheats.values()), None)
-    return demo(options.dir.resolve(), options.peers, options.prompt, cheat, keep=options.keep)
+    status = demo(options.dir.resolve(), options.peers, options.prompt, cheat, keep=options.keep)
+    return status, {"exit_status": status, "dir": str(options.dir.resolve())}
 
 
 def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
@@ -145,7 +160,7 @@ def _cheats(options: argparse.Namespace) -> tuple[int, dict[int, str]]:
 # -- from manifests --------------------------------------------------------------------------------------------------
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> tuple[int, Any]:
     import signal
 
     from testnet.reports.page import write_page
@@ -160,7 +175,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     result = Run(manifest, made, _say).execute()
     print(f"report {write_page(result, made.directory.resolve())}")
-    return _verdict(result, options.json)
+    return _verdict(result)
 
 
 def _interrupt(sign: int, frame: object) -> None:
@@ -171,19 +186,15 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _verdict(result: Any, as_json: bool) -> int:
-    import json
-
+def _verdict(result: Any) -> tuple[int, Any]:
     from testnet.runs.result import plain
 
-    if as_json:
-        print(json.dumps(plain(result)))
     failed = [check.name for check in result.checks if not check.holds]
     print(f"{result.name}, seed {result.seed}: " + (f"FAILED: {', '.join(failed)}" if failed else "all checks hold"))
-    return 1 if failed else 0
+    return 1 if failed else 0, plain(result)
 
 
-def _write(options: argparse.Namespace) -> int:
+def _write(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.manifest.reading import find, read_manifest
     from testnet.providers.compose import compose
     from testnet.providers.exporting import export
@@ -199,39 +210,46 @@ def _write(options: argparse.Namespace) -> int:
     for name, text in texts.items():
         (directory / name).write_text(text)
         print(f"written: {directory / name}")
-    return 0
+    return 0, {"written": [str(directory / name) for name in texts]}
 
 
-def _generate(options: argparse.Namespace) -> int:
+def _generate(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.manifest.random_manifest import draw
 
-    print(draw(options.seed, links=options.links), end="")
-    return 0
+    text = draw(options.seed, links=options.links)
+    print(text, end="")
+    return 0, {"manifest": text}
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.manifest.reading import read_manifest, shipped
     from testnet.runs.leftovers import under_way
 
-    for name, file in shipped().items():
-        print(f"{name:16} {read_manifest(file).about}")
-    for entry in under_way():
+    found = {name: read_manifest(file).about for name, file in shipped().items()}
+    running = under_way()
+    for name, about in found.items():
+        print(f"{name:16} {about}")
+    for entry in running:
         print(f"running: {entry.name} in {entry.directory}")
-    return 0
+    return 0, {
+        "manifests": [{"name": name, "about": about} for name, about in found.items()],
+        "running": [{"name": entry.name, "dir": str(entry.directory)} for entry in running],
+    }
 
 
-def _logs(options: argparse.Namespace) -> int:
+def _logs(options: argparse.Namespace) -> tuple[int, Any]:
     import shutil
-    import sys
 
     from testnet.runs.leftovers import log_of
 
     with log_of(options.dir.resolve(), options.peer).open(errors="replace") as log:
+        if options.json:
+            return 0, {"lines": log.read().splitlines()}
         shutil.copyfileobj(log, sys.stdout)
-    return 0
+    return 0, None
 
 
-def _exec(options: argparse.Namespace) -> int:
+def _exec(options: argparse.Namespace) -> tuple[int, Any]:
     import subprocess
 
     from testnet.runs.leftovers import command_inside
@@ -239,10 +257,14 @@ def _exec(options: argparse.Namespace) -> int:
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not words:
         raise ConfigError("give a command after --, such as: testnet exec host1 -- ip address", field="command")
-    return subprocess.run(command_inside(options.dir.resolve(), options.peer, words), check=False).returncode
+    command = command_inside(options.dir.resolve(), options.peer, words)
+    if not options.json:
+        return subprocess.run(command, check=False).returncode, None
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+    return done.returncode, {"exit_status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> tuple[int, Any]:
     from testnet.reports.page import write_page
     from testnet.runs.result import read_result
 
@@ -253,4 +275,4 @@ def _report(options: argparse.Namespace) -> int:
         for failure in check.failures:
             print(f"       {failure}")
     print(f"report {write_page(result, directory)}")
-    return _verdict(result, options.json)
+    return _verdict(result)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from p2p.base.errors import ConfigError, InvalidRequest, Unavailable
 from p2p.cli import questions
 from p2p.cli.arguments import default_dir, is_id, read_genesis
+from p2p.cli.exit_codes import UNCHECKED
 from p2p.cli.output import show
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from p2p.verification.profile import Profile
 
 DEFAULT_DIR = default_dir()
-INVALID = 3  # exit status
+INVALID = UNCHECKED  # exit status
 
 
 def register(commands: Any) -> None:
@@ -128,6 +129,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, prof
     from p2p.text.vocabulary import TextStream, text_hash
     from p2p.verification import tape
     from p2p.verification.check import FALSE_ALARM_PPM, refused
+    from p2p.verification.marks import rows_of
     from p2p.verification.statistics import ROW_TOP
 
     engine, header = opened.engine, case.artifact.header
@@ -157,7 +159,7 @@ async def _check(case: Case, genesis: Genesis | None, opened: LoadedEngine, prof
     if wrong is not None or not case.artifact.tokens:
         result.report = refused(wrong or "the answer is empty")
         return
-    rows = await engine.score(prompt_tokens, case.artifact.tokens, ROW_TOP)
+    rows = await rows_of(engine, prompt_tokens, case.artifact, body, sampling, ROW_TOP)
     result.rows = inspection.table(case.artifact, rows, sampling=sampling)
     stream = TextStream(text.vocabulary, body.begun_tokens)
     result.texts = [stream.add(token) for token in case.artifact.tokens]

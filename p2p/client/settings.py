@@ -48,14 +48,19 @@ def client_settings(
     found = genesis if genesis is not None else load_genesis(folder / "genesis.cbor")
     signer = key if key is not None else Key.load(folder / "account.key")
     payer = Payer(signer, Nonces(folder / "nonces"), KnownPrices(folder / "prices"), account)
-    addresses = tuple(peers) if peers is not None else configured_peers(folder)
-    if not addresses and not (folder / BOOK).exists():
+    return ClientSettings(folder, found, payer, addresses(folder, peers))
+
+
+def addresses(folder: Path, peers: Sequence[str] | None) -> tuple[str, ...]:
+    """Peers to begin with: `peers`, or the folder's bootstrap. Raises ConfigError where nobody is named or known."""
+    found = tuple(peers) if peers is not None else configured_peers(folder)
+    if not found and not (folder / BOOK).exists():
         raise ConfigError(
             f"no peer is named: give peers=[MULTIADDR, ...], or bootstrap in {folder / 'config.toml'}", field="peers",
         )
-    for address in addresses:
+    for address in found:
         check_multiaddr(address, "peers", with_peer=True)
-    return ClientSettings(folder, found, payer, addresses)
+    return found
 
 
 def configured_peers(folder: Path) -> tuple[str, ...]:

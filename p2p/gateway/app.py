@@ -48,6 +48,7 @@ def new_app(
         Route("/v1/models", _App(paths.models), methods=["GET"]),
         Route("/v1/models/{name:path}", _App(paths.model), methods=["GET"]),
         Route("/v1/folkmoot/inferences/{id}", _App(paths.inference), methods=["GET"]),
+        Route("/v1/folkmoot/inferences/{id}/proof", _App(paths.proof), methods=["GET"]),
         Route("/v1/folkmoot/account", _App(paths.account), methods=["GET"]),
         Route("/health", _App(paths.health), methods=["GET"]),
         Route("/ready", _App(paths.ready), methods=["GET"]),
@@ -76,6 +77,13 @@ class _App:
         await self._answer(scope, receive, send)
 
 
+def _wanted_id(scope: Scope) -> str:
+    wanted = str(scope["path_params"]["id"]).lower()
+    if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
+        raise InvalidRequest("give the 64 hexadecimal digits of X-Folkmoot-Inference", field="id")
+    return wanted
+
+
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
     raise HTTPException(404)
 
@@ -101,10 +109,13 @@ class _Paths:
         await send_json(send, {"input_tokens": questions[0].prompt_tokens})
 
     async def inference(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = scope["path_params"]["id"].lower()
-        if len(wanted) != 64 or not set(wanted) <= set("0123456789abcdef"):
-            raise InvalidRequest("give the 64 hexadecimal digits of X-Folkmoot-Inference", field="id")
-        await send_json(send, await self._backend.inference(wanted))
+        await send_json(send, await self._backend.inference(_wanted_id(scope)))
+
+    async def proof(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = _wanted_id(scope)
+        name = f'attachment; filename="{wanted[:12]}.proof"'
+        more = [(b"content-disposition", name.encode()), (b"cache-control", b"no-store")]
+        await send_bytes(send, await self._backend.proof(wanted), b"application/cbor", 200, more)
 
     async def account(self, scope: Scope, receive: Receive, send: Send) -> None:
         card = await self._backend.account()

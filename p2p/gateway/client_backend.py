@@ -18,13 +18,15 @@ from p2p.base.body import Body, Grammar, Tool
 from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.client import model_card as client_cards
 from p2p.client.client import Client
-from p2p.client.events import Event
+from p2p.client.events import Done, Event, Proved, Token, Trying
 from p2p.client.question import Question
 from p2p.client.session import Session
 from p2p.gateway.client_events import ClientEvents
 from p2p.gateway.core.backend import NO_TOOLS, AccountCard, Asked, ModelCard, ToolFormat
 from p2p.gateway.core.pieces import CallBegin, CallDelta, CallEnd, Ended, Said, Started
 from p2p.gateway.core.refusals import NotFound
+from p2p.gateway.host_times import HostTimes, Watch
+from p2p.gateway.kept_proofs import KeptProofs
 from p2p.text.model_text import ModelText, load_model_text
 from p2p.text.tool_formats.formats import FORMATS
 from p2p.text.tool_formats.pieces import CallArguments, Content, Parser
@@ -45,6 +47,7 @@ class ClientBackend:
         self._cards_until = -1.0
         self._files: dict[str, client_cards.ModelCard] = {}
         self._texts: OrderedDict[tuple[str, str, str], NetworkText] = OrderedDict()
+        self._proofs, self.times = KeptProofs(), HostTimes()
         self._asking, self._loading = trio.Lock(), trio.Lock()  # several at once wait for one question
 
     async def models(self) -> tuple[ModelCard, ...]:
@@ -97,8 +100,33 @@ class ClientBackend:
             asked.model, asked.body, asked.params, asked.max_tokens, asked.max_price_micro, asked.session, asked.rows,
             asked.prompt_tokens,
         )
-        async with self._client.answer(question) as events, aclosing(_pieces(events, asked)) as pieces:
+        async with self._client.answer(question) as events, aclosing(self._pieces(events, asked)) as pieces:
             yield pieces
+
+    async def _pieces(
+        self, events: AsyncIterator[Event], asked: Asked,
+    ) -> AsyncGenerator[Started | Said | Ended]:
+        reading, watch = ClientEvents(asked), Watch(self.times)
+        async for event in events:
+            if isinstance(event, Trying):
+                watch.asked(event.node.hex(), trio.current_time())
+            elif isinstance(event, Token):
+                watch.token(trio.current_time())
+            elif isinstance(event, Proved):
+                self._proofs.keep(event.proof)
+            elif isinstance(event, Done):
+                watch.done()
+            piece = reading.feed(event)
+            if piece is not None:
+                yield piece
+
+    async def proof(self, inference_id: str) -> bytes:
+        found = self._proofs.get(inference_id)
+        if found is None:
+            raise NotFound(
+                "the proof is not kept here: only those of the last answers are, while the gateway runs", field="id",
+            )
+        return found
 
     async def inference(self, inference_id: str) -> dict[str, Any]:
         try:
@@ -154,14 +182,6 @@ class Reader:
 
     def end(self) -> Sequence[Said | CallBegin | CallDelta | CallEnd]:
         return [_read(piece) for piece in self._parser.finish()]
-
-
-async def _pieces(events: AsyncIterator[Event], asked: Asked) -> AsyncGenerator[Started | Said | Ended]:
-    reading = ClientEvents(asked)
-    async for event in events:
-        piece = reading.feed(event)
-        if piece is not None:
-            yield piece
 
 
 def _card(card: client_cards.ModelCard) -> ModelCard:

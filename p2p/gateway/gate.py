@@ -89,8 +89,11 @@ class Gate:
             self._running -= 1
 
     def _check_origin(self, headers: dict[str, str]) -> None:
-        origin = headers.get("origin")
-        if origin is not None and "*" not in self._origins and origin not in self._origins:
+        """A page of this very port may ask: its name is then checked with the key, or as one of this machine's own."""
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is None or (host and origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")):
+            return
+        if "*" not in self._origins and origin not in self._origins:
             raise Forbidden(
                 f"pages of {origin[:100]} may not use this gateway; start it with --cors {origin[:100]}",
                 field="origin",

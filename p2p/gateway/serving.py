@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import trio
 
 from p2p.base.errors import ConfigError
 from p2p.gateway.app import new_app
 from p2p.gateway.core.backend import Backend
+from p2p.gateway.http.asgi import App
 from p2p.gateway.http.server import HttpServer
 from p2p.gateway.keys import Keys
 from p2p.metrics.registry import Registry
@@ -47,13 +48,19 @@ async def open_port(host: str, port: int) -> list[trio.SocketListener]:
         raise ConfigError(f"cannot listen at {host}:{port}: {error.strerror or error}", field="listen") from error
 
 
+async def serve_app(app: App, listeners: Sequence[trio.SocketListener], stop: trio.Event) -> None:
+    """Answer with another application, such as pages without a gateway."""
+    await HttpServer(app).serve(listeners, stop)
+
+
 async def serve(
     backend: Backend, listeners: Sequence[trio.SocketListener], keys: Keys, stop: trio.Event,
-    origins: Collection[str] = (), registry: Registry | None = None,
+    origins: Collection[str] = (), registry: Registry | None = None, beside: Callable[[App], App] = lambda app: app,
 ) -> None:
-    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of."""
+    """Answer until `stop`, then finish what runs. registry: of the peer that the gateway is a part of. beside: puts
+    other paths next to the gateway's, for p2p/explorer."""
     counted: list[HttpServer] = []
     app = new_app(backend, keys, origins, lambda: sum(server.connections for server in counted), registry)
-    server = HttpServer(app)
+    server = HttpServer(beside(app))
     counted.append(server)
     await server.serve(listeners, stop)

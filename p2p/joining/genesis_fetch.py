@@ -23,10 +23,11 @@ from p2p.client.question import id_of
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.joining.identity import Identity
 from p2p.machine.deadlines import move_on_after
-from p2p.wire.answers.genesis import MAX_GENESIS, GenesisAnswer
+from p2p.wire.answers.genesis import GENESIS_CHUNK, MAX_GENESIS, GenesisAnswer
 from p2p.wire.answers.reading import read
 
-FETCH_S = 60.0  # for the whole, dials and refusals included
+FETCH_S = 120.0  # for the whole, dials and refusals included
+PEER_S = 30.0  # for one peer, so that a slow one does not take the time of the others
 _LOOK_S = 0.1
 _PEERS = 8  # connections that a newcomer makes to find one that has the file
 NO_NETWORK = NetworkId("unknown@" + "0" * 32)  # of a stranger that greets nobody
@@ -40,7 +41,8 @@ async def fetch_part_by_part(ask: Ask, peer: str) -> bytes:
     while not raw or len(raw) < size:
         part = read(GenesisAnswer, await ask({"op": "genesis", "offset": len(raw)}), "genesis", peer)
         data = bytes.fromhex(part.data)
-        if part.offset != len(raw) or size not in (0, part.size) or len(raw) + len(data) > part.size:
+        wanted = min(GENESIS_CHUNK, part.size - len(raw))  # whole parts, so that nobody sends a file byte by byte
+        if part.offset != len(raw) or size not in (0, part.size) or len(data) != wanted:
             raise RemoteProtocolError(
                 f"peer {peer} gave parts of a genesis file that do not fit together, or more than {MAX_GENESIS} bytes",
                 field="genesis",
@@ -90,7 +92,11 @@ def _open(identity: Identity) -> AbstractAsyncContextManager[Network]:
 
 
 async def _from_one(network: Network, peer: str, identity: Identity) -> Genesis:
-    raw = await fetch_part_by_part(partial(query, network, peer), peer)
+    raw = b""
+    with move_on_after(PEER_S):
+        raw = await fetch_part_by_part(partial(query, network, peer), peer)
+    if not raw:
+        raise Unavailable(f"peer {peer} did not give the genesis file within {PEER_S:.0f} s", field="genesis")
     return await trio.to_thread.run_sync(identity.check, raw, f"peer {peer}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from p2p.base.codec import encode, unpack
 from p2p.base.errors import ConfigError, FolkmootError, RemoteProtocolError
-from p2p.base.genesis import HASH_DIGITS, Genesis
+from p2p.base.genesis import Genesis
 from p2p.base.keys import digest
 from p2p.ledger.genesis import check_genesis
 
@@ -42,15 +42,14 @@ class Identity:
 
         Raises RemoteProtocolError where it is another network's, or none.
         """
-        found = digest(b"genesis", raw).hex()
-        wanted = self.network.partition("@")[2] or self.digits
-        for name, has, is_right in (
-            ("hash", found[: len(wanted) or HASH_DIGITS], found.startswith(wanted)),
-            ("SHA-256", hashlib.sha256(raw).hexdigest(), self.sha256 in ("", hashlib.sha256(raw).hexdigest())),
+        found, sha256 = digest(b"genesis", raw).hex(), hashlib.sha256(raw).hexdigest()
+        known = self.network.partition("@")[2]
+        for name, has, wanted in (
+            ("hash", found, known), ("hash", found, self.digits), ("SHA-256", sha256, self.sha256),
         ):
-            if not is_right:
-                meant = wanted if name == "hash" else self.sha256
-                raise _other(f"the genesis file from {source} has the {name} {has}, and {meant} is wanted")
+            if not has.startswith(wanted):
+                shown = has[: len(wanted)]
+                raise _other(f"the genesis file from {source} has the {name} {shown}, and {wanted} is wanted")
         try:
             genesis = unpack(Genesis, raw)
             check_genesis(genesis)

@@ -6,7 +6,6 @@ Law: a name stands for a file that came with the program, never for something th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from p2p.base.addresses import check_multiaddr
@@ -52,9 +51,8 @@ def find_target(text: str, genesis_hash: str | None = None) -> Target:
 
 def shipped() -> dict[str, Path]:
     """Name -> the file of each network that comes with the program, from a clone or an installed wheel."""
-    spec = find_spec("bootstrap")
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return {file.stem: file for place in places for file in sorted((Path(place) / "networks").glob("*.toml"))}
+    folder = Path(__file__).parents[2] / "bootstrap" / "networks"  # beside p2p in both
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
 def read_identity(text: str | None) -> Identity:

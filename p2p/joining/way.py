@@ -66,21 +66,27 @@ class Way:
             await trio.sleep(LOOK_S)
 
     async def first_credit(self, node: str, epoch_blocks: int) -> int:
-        """Wait until an answer of `node` is booked. Returns its fees in the epoch, in micro-credits."""
+        """Wait until an answer of `node` is booked, and then until its epoch has paid. Returns the micro-credits."""
         first = (await self._status())["height"] // epoch_blocks
         while True:
-            height = (await self._status())["height"]
+            height, booked = (await self._status())["height"], False
             for epoch in range(first, height // epoch_blocks + 1):
                 page = await self._earnings(epoch, node)
-                if page is not None and page.own.fees_micro:
-                    when = f"paid when epoch {epoch} ends, at height {page.last_height}"
-                    if page.sums.settled_at:
-                        when = f"paid at height {page.sums.settled_at}"
-                    self._done("credit", f"first credit: {page.own.fees_micro} micro-credits booked, {when}")
-                    return int(page.own.fees_micro)
-                if page is not None and page.sums.settled_at:
+                if page is None:
+                    continue
+                own, settled = page.own, page.sums.settled_at
+                if settled and own.paid_micro:
+                    self._done("paid", f"{own.paid_micro} micro-credits for epoch {epoch}, at height {settled}")
+                    return int(own.paid_micro)
+                if settled:
                     first = epoch + 1
-            self._change("credit", await self._waits_for(node, height, epoch_blocks))
+                elif own.fees_micro:
+                    booked = True
+                    when = f"to be paid when epoch {epoch} ends, at height {page.last_height}"
+                    text = f"first credit: {own.fees_micro} micro-credits booked, {when}"
+                    self._change("credit", text, change="booked")
+            if not booked:
+                self._change("credit", await self._waits_for(node, height, epoch_blocks))
             await trio.sleep(LOOK_S)
 
     async def _waits_for(self, node: str, height: int, epoch_blocks: int) -> str:

@@ -167,8 +167,8 @@ class Agent:
             room.put(RecordKind.START, StartRecord(signed, self.key.public))
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(telling), usage, room)
-            self.marks.mark(signed.inference_id, "agent has checked")
             log.info("a request is begun", account=request.account, model=request.model, **{EACH: True})
+            self.marks.mark(signed.inference_id, "agent has checked")
             await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
             await self._execute(session, drawn)
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 0.05  # between two looks at what still runs
+STILL_S = 4.0  # records that wait for the chain are left when nothing changed for so long: the chain stands still
+RECORDS = "records"
 MOST_S = 86_400.0
 
 
@@ -52,9 +54,14 @@ class Draining:
         """Until the peer may end."""
         await self._begun.wait()
         began = trio.current_time()
-        while any(left := self.left().values()) and trio.current_time() < began + self._limit_s:
+        before, changed = self.left(), began
+        while any((left := self.left()).values()) and (now := trio.current_time()) < began + self._limit_s:
+            if left != before:
+                before, changed = left, now
+            if left.get(RECORDS) == sum(left.values()) and now >= changed + STILL_S:
+                break
             await trio.sleep(LOOK_S)
-        log.info("this peer ends", seconds=round(trio.current_time() - began, 1), unfinished=sum(left))
+        log.info("this peer ends", seconds=round(trio.current_time() - began, 1), unfinished=sum(left.values()))
 
 
 def work_of(node: Node) -> dict[str, int]:
@@ -62,7 +69,7 @@ def work_of(node: Node) -> dict[str, int]:
     registered = node.chain.reader.is_registered(node.key.public)
     return {
         "requests": node.agent.entrance.running, "answers": node.executor.serving,
-        "checks": node.validator.checking, "records": len(node.outbox) if registered else 0,
+        "checks": node.validator.checking, RECORDS: len(node.outbox) if registered else 0,
     }
 
 

@@ -46,7 +46,7 @@ class Gate:
         """For ever."""
         while True:
             await trio.sleep(TICK_S)
-            if self.scheduler.waiting:
+            if self.scheduler.waiting or self.scheduler.sessions:
                 self.settle()
 
     @asynccontextmanager

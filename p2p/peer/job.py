@@ -20,6 +20,9 @@ from p2p.verification.statistics import LEAD, answer_facts
 
 # nats: kernels and stacks differ by a tenth; a token that loses the tape by more was never this model's
 PREFIX_DEFICIT = 1.0
+# Nats that all tokens of a prefix together may lose, and more for each token: honest kernels lose a tenth in one token
+# of fifty, a cheap model more than that in one of five.
+PREFIX_SUM, PREFIX_SUM_EACH = 0.5, 0.02
 PREFIX_CANDIDATES = 32  # of each row of the prefill that scores another executor's tokens
 
 
@@ -68,8 +71,8 @@ def make_job(ready: ReadyEngine, assignment: Assignment) -> tuple[Job, Sampling]
 
 async def prefix_steps(engine: Engine, job: Job, sampling: Sampling) -> list[TokenStep]:
     """The job's prefix as this engine scores it, for it becomes part of this executor's artifact. Raises
-    Unavailable(field='prefix') if a token loses the tape by more than PREFIX_DEFICIT: whoever signs on would vouch for
-    another model's tokens."""
+    Unavailable(field='prefix') if a token loses the tape by more than PREFIX_DEFICIT, or all of them together by more
+    than PREFIX_SUM allows: whoever signs on would vouch for another model's tokens."""
     if not job.prefix:
         return []
     rows = await engine.score((*job.prompt_tokens, *job.begun), job.prefix, PREFIX_CANDIDATES)
@@ -78,7 +81,8 @@ async def prefix_steps(engine: Engine, job: Job, sampling: Sampling) -> list[Tok
         best = sorted(row.items(), key=lambda item: (-item[1], item[0]))[:TOP_RANKS]
         steps.append(TokenStep(token, "", row[token], tuple(best)))
     positions = [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
-    if answer_facts(positions, rows, job.params, job.seed, sampling=sampling)[:, LEAD].min() < -PREFIX_DEFICIT:
+    lost = -answer_facts(positions, rows, job.params, job.seed, sampling=sampling)[:, LEAD].clip(max=0.0)
+    if lost.max() > PREFIX_DEFICIT or lost.sum() > PREFIX_SUM + PREFIX_SUM_EACH * len(lost):
         raise Unavailable(
             "the tokens streamed so far are not this model's, so this peer does not continue them", field="prefix"
         )

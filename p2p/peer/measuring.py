@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from p2p.consensus.messages import Block, CommitCertificate
 from p2p.gossip.connections.topics import topic_name
 from p2p.metrics import peer as m
@@ -17,8 +19,16 @@ from p2p.peer.topic_handlers import TOPICS
 if TYPE_CHECKING:
     from p2p.peer.node import Node
 
+log = structlog.get_logger()
+
 _STARTED = time.time()
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _signed(node: Node) -> int:
+    """The last height at which this peer's key signed, 0 for none."""
+    found = node.chain.guard.load()
+    return found.height if found is not None else 0
 
 
 class Measuring:
@@ -27,6 +37,7 @@ class Measuring:
     def __init__(self, node: Node, registry: Registry) -> None:
         self._node, self._registry = node, registry
         self._last_ms = node.chain.last_time_ms()
+        self._signed: int | None = _signed(node)  # last before this start; None: it signed since
         network = node.chain.genesis.network
         self._topics = {topic_name(network, short): short for short in TOPICS}
         registry.before.append(self.look)
@@ -41,6 +52,9 @@ class Measuring:
         if header.height > 1:
             registry.observe(m.INTERVAL, max(0.0, (header.time_ms - self._last_ms) / 1000))
         self._last_ms = header.time_ms
+        if self._signed is not None and (now := _signed(self._node)) != self._signed:
+            log.info("this peer signs again since its start", height=now, before=self._signed)
+            self._signed = None
         own = self._node.key.public
         if own in dict(self._node.chain.last_validators()) and own not in dict(certificate.signatures):
             registry.add(m.UNSIGNED)

@@ -1,6 +1,6 @@
 """What `folkmoot ml` asks of a running peer, on the control socket.
 
-Law: a change is in the running peer and in config.toml, or in neither. Everything else goes to the handler behind.
+Law: a change is in the running peer and in its files, or in neither. Everything else goes to the handler behind.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest
 from p2p.peer.config import from_table
 from p2p.peer.control import Handler
+from p2p.peer.ml_drained import note_drained
 from p2p.peer.ml_nodes import MlNodes
 from p2p.peer.ml_settings import DEFAULT, MlNodeSettings, add_entry, check_ml_node, remove_entry
 
@@ -19,7 +20,7 @@ def ml_handler(nodes: MlNodes, otherwise: Handler) -> Handler:
     """Answers ml_list, ml_add {entry}, ml_drain {name, on}, ml_remove {name, now}; each with the list of ML nodes."""
     ops: dict[str, Callable[[dict[str, Any]], None]] = {
         "ml_list": lambda asked: None, "ml_add": lambda asked: _add(nodes, asked),
-        "ml_drain": lambda asked: nodes.drain(_name(asked), on=_flag(asked, "on", default=True)),
+        "ml_drain": lambda asked: _drain(nodes, asked),
         "ml_remove": lambda asked: _remove(nodes, asked),
     }
 
@@ -50,6 +51,13 @@ def _add(nodes: MlNodes, asked: dict[str, Any]) -> None:
         raise
 
 
+def _drain(nodes: MlNodes, asked: dict[str, Any]) -> None:
+    name, on = _name(asked), _flag(asked, "on", default=True)
+    nodes.gate.scheduler.is_idle(name)  # raises for an unknown name, before the file is changed
+    note_drained(nodes.config.directory, name, on=on)
+    nodes.drain(name, on=on)
+
+
 def _remove(nodes: MlNodes, asked: dict[str, Any]) -> None:
     name = _name(asked)
     if name == DEFAULT:
@@ -59,6 +67,7 @@ def _remove(nodes: MlNodes, asked: dict[str, Any]) -> None:
         )
     nodes.gate.scheduler.is_idle(name)  # raises for an unknown name, before the file is changed
     remove_entry(nodes.config.directory / "config.toml", name)
+    note_drained(nodes.config.directory, name, on=False)  # another one of that name is another node
     nodes.remove(name, now=_flag(asked, "now", default=False))
 
 

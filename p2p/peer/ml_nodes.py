@@ -22,6 +22,7 @@ from p2p.machine.tasks import reason_of
 from p2p.peer.config import NodeConfig
 from p2p.peer.engine_watch import watch
 from p2p.peer.gate import Gate
+from p2p.peer.ml_drained import read_drained
 from p2p.peer.ml_settings import DEFAULT, MlNodeSettings
 from p2p.scheduling.metrics import Metrics
 from p2p.scheduling.nodes import NodeSpec
@@ -67,8 +68,11 @@ class MlNodes:
     _nursery: trio.Nursery | None = None
 
     def __post_init__(self) -> None:
+        drained = read_drained(self.config.directory)
         for settings in self.config.every_ml_node:
             self._enter(settings)
+            if settings.name in drained:
+                self.gate.scheduler.drain(settings.name)
 
     # -- what roles ask ------------------------------------------------------------------------------------------
 

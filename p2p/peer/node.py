@@ -329,20 +329,21 @@ async def run_node(
     genesis = load_genesis(config.directory / "genesis.cbor")
     check_genesis(genesis)
     report("joining", f"network {genesis.network}")
-    with key_lock(Key.load(config.directory / "node.key").peer_id):
-        await _run(Node(config, genesis, report, roles), load)
+    node = Node(config, genesis, report, roles)
+    try:
+        with key_lock(node.key.peer_id):
+            await _run(node, load)
+    finally:
+        node.chain.close()
 
 
 async def _run(node: Node, load: Sequence[Callable[[Node], Awaitable[None]]]) -> None:
-    try:
-        async with node.open() as network:
-            async with trio.open_nursery() as nursery:
-                for name, task in node.parts(network):
-                    fatal = [node.ml.unfit] if name == "ml_node" else []
-                    nursery.start_soon(node.tasks.keep, name, task, *fatal)
-                for extra in load:
-                    nursery.start_soon(extra, node)
-                await node.draining.run()
-                nursery.cancel_scope.cancel()
-    finally:
-        node.chain.close()
+    async with node.open() as network:
+        async with trio.open_nursery() as nursery:
+            for name, task in node.parts(network):
+                fatal = [node.ml.unfit] if name == "ml_node" else []
+                nursery.start_soon(node.tasks.keep, name, task, *fatal)
+            for extra in load:
+                nursery.start_soon(extra, node)
+            await node.draining.run()
+            nursery.cancel_scope.cancel()

@@ -39,6 +39,8 @@ from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
 from p2p.verification.engine import Row
+from p2p.verification.kernels import judged_as
+from p2p.verification.marks import rows_of
 from p2p.verification.sampling import Sampling
 from p2p.wire.frames import Payload
 
@@ -189,7 +191,12 @@ class Validator:
         async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as node:
             ready = self.engine_at(node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
-            rows = await ready.checks.score(asked.prompt, artifact.tokens, statistics.ROW_TOP)
+            try:
+                rows = await rows_of(
+                    ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
+                )
+            except InvalidRequest as error:  # the model has no such tokens, so it did not give them
+                return Opinion(check.refused(error.message))
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
 
@@ -221,7 +228,8 @@ class Validator:
         self, artifact: artifacts.Artifact, rows: Sequence[Row], own: str, wanted: str = "", *,
         sampling: Sampling | None = None,
     ) -> check.CheckResult:
-        """Stage 1 under the calibration of the two stacks. own: this peer's stack. wanted: hash of the profile that
+        """Stage 1 under the calibration of the two stacks; the executor's is what its numbers show
+        (verification/kernels.py). own: this peer's stack. wanted: hash of the profile that
         validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises
         Unavailable if this stack is not calibrated or the profile is another one."""
         stack = artifact.header.stack
@@ -236,13 +244,14 @@ class Validator:
             )
         if not found.knows(stack):  # a refusal, not an error: else any executor could make validators miss their duty
             return check.refused("the artifact names a stack that is not calibrated for this model")
+        kernels = judged_as(found, own, artifact, rows)
         try:
-            noise = found.noise(stack, own, context=artifact.header.context)
+            noise = found.noise(kernels.stack, own, context=artifact.header.context)
         except ConfigError as error:
             raise Unavailable(error.message, field="profile") from error
-        equal = found.equal(stack, own, context=artifact.header.context)
         ppm = self.chain.reader.checks().false_alarm_ppm
-        return check.judge(artifact, rows, noise, ppm=ppm, equal=equal, sampling=sampling)
+        report = check.judge(artifact, rows, noise, ppm=ppm, equal=kernels.equal, sampling=sampling)
+        return check.of_other_kernels(report) if kernels.refuted else report
 
     def numbers(self, duty: Duty, rows: Sequence[Row]) -> tuple[RevealedRow, ...]:
         """This validator's own candidates after the artifact's, at its drawn positions: they prove that it ran the

@@ -93,6 +93,7 @@ class Scheduler:
         """What became of jobs that waited. Each is named once."""
         found: list[Placed | Busy] = [*self._refused]
         self._refused.clear()
+        self._affinity.forget(now)
         for line in list(self._lines.values()):
             found += self._give_up(line, now)
             while (first := self._first(line, now)) is not None:
@@ -140,6 +141,11 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         return sum(len(line.rows) for line in self._lines.values())
+
+    @property
+    def sessions(self) -> int:
+        """How many are remembered."""
+        return len(self._affinity)
 
     def views(self) -> tuple[NodeView, ...]:
         return tuple(node.view() for node in self._nodes.values())
@@ -196,7 +202,7 @@ class Scheduler:
         line.begin(row)
         node.put(row.ticket, row.job.kind, row.need)
         self._running[row.ticket] = _Running(row.job, row.need, node, line)
-        self._affinity.note(row.job, node.spec.name)
+        self._affinity.note(row.job, node.spec.name, now)
         return Placed(row.ticket, node.spec.name)
 
     def _wait(self, line: Line, row: Waiting, now: float) -> Queued | Busy:

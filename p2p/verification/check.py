@@ -54,6 +54,12 @@ def refused(reason: str) -> CheckResult:
     return CheckResult(False, reason[:MAX_REASON])
 
 
+def of_other_kernels(report: CheckResult) -> CheckResult:
+    """The result where the numbers are not those of the kernels that the executor names, which are the validator's."""
+    reason = "the numbers are not those of the kernels that the answer names"
+    return replace(report, valid=False, reason=reason, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
+
+
 def judge(
     artifact: Artifact, rows: Sequence[Mapping[int, float]], noise: Noise, *, ppm: int = FALSE_ALARM_PPM,
     equal: bool = False, sampling: Sampling | None = None,

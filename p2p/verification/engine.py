@@ -49,7 +49,13 @@ class Engine(Protocol):
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         """One prefill: for each output position the `top` best tokens and the actual one, with their log-probabilities
-        in nats."""
+        in nats. Raises InvalidRequest(field='tokens') where the model has not all of these tokens: that is a fault of
+        the answer, not of the engine."""
+        ...
+
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        """As score(prompt_tokens + begun, prefix, top) of the job, in rows that also have the tape's own choice by the
+        whole vocabulary (MarkedRow in marks.py)."""
         ...
 
     async def health(self) -> bool:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from p2p.base.types import Params
 from p2p.verification import tape
 from p2p.verification.artifact import TOP_STEPS_PER_NAT, Position
+from p2p.verification.marks import MARKS, MarkedRow, is_masked
 from p2p.verification.sampling import Sampling, SamplingState
 
 Floats = NDArray[np.float64]
@@ -77,6 +78,8 @@ def _replay(
     if not np.isfinite(plain[chosen]):  # not allowed at all, which stage 0 refuses
         return (-CAP, CAP), CAP
     free = plain + (noise * scale if params.temperature_milli else 0.0)
+    if isinstance(row, MarkedRow):
+        return _by_marks(chosen, (names.index(row.winner), names.index(row.least)), plain, free, state.sampling)
     ranked = _ranked(chosen, row, plain, state)
     above, known = int(np.count_nonzero(ranked)), ranked.copy()
     known[chosen] = True
@@ -91,6 +94,22 @@ def _replay(
     if not np.isfinite(masked[best]):
         return (CAP, -CAP), excess  # no other candidate is inside the mask
     return (float(free[chosen] - masked[best]), float(plain[best] - plain[chosen])), excess
+
+
+def _by_marks(
+    chosen: int, marks: tuple[int, int], plain: Floats, free: Floats, sampling: Sampling
+) -> tuple[tuple[float, float], float]:
+    """As _replay, exact: the engine saw all tokens. marks: places of the winner and of the least token inside the
+    masks."""
+    winner, least = marks
+    floor = plain[least] if is_masked(sampling) else -np.inf
+    excess = float(max(floor - plain[chosen], 0.0)) if np.isfinite(floor) else 0.0
+    inside = np.isfinite(plain) & (plain >= floor)
+    inside[winner], inside[chosen] = winner != chosen, False
+    if not inside.any():
+        return (CAP, -CAP), excess
+    best = int(np.argmax(np.where(inside, free, -np.inf)))
+    return (float(free[chosen] - free[best]), float(plain[best] - plain[chosen])), excess
 
 
 def _ranked(chosen: int, row: Mapping[int, float], plain: Floats, state: SamplingState) -> NDArray[np.bool_]:
@@ -113,9 +132,16 @@ def _ranked(chosen: int, row: Mapping[int, float], plain: Floats, state: Samplin
     return np.asarray(plain > highest + _EPSILON, dtype=np.bool_)
 
 
+def _lowest(row: Mapping[int, float]) -> float:
+    """What no token outside the row exceeds: marks may lie below it."""
+    if not isinstance(row, MarkedRow):
+        return min(row.values())
+    return sorted(row.values(), reverse=True)[max(min(len(row), ROW_TOP) - MARKS, 1) - 1]
+
+
 def _numbers(position: Position, row: Mapping[int, float]) -> tuple[float, float]:
     """(distance, chosen), from published and own log-probabilities."""
-    lowest = min(row.values())
+    lowest = _lowest(row)
     pairs = [(p, row.get(token, lowest)) for token, p in dict(position.top).items() if p > _FLOOR]
     chosen = abs(position.logprob - row[position.token])
     if not pairs:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import to_builtins
 
 from p2p.base.codec import encode
 from p2p.base.types import verdict_commitment
+from p2p.chain.views import accounts
+from p2p.chain.views.accounts import escrow_rows
 from p2p.chain.views.conduct import verification_answer
 from p2p.chain.views.inferences import duties, inference_answer, may_fetch
 from tests.ledger.lab import Lab
@@ -64,6 +67,23 @@ def test_the_views_are_plain_data_and_say_what_happened() -> None:
     assert (executor.checked, executor.strikes, executor.convicted) == (1, 1, False)
     assert executor.log_e_milli > 4000
     assert sum(row.duties for row in rows.values()) == 6
+
+
+def test_escrows_of_an_account_are_listed_until_the_answer_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab()
+    first, second = lab.start(), lab.start()
+    account, height = first.request.account, lab.ctx.height
+    rows, until = escrow_rows(lab.view, account, height)
+    assert {row.inference_id for row in rows} == {first.inference_id.hex(), second.inference_id.hex()}
+    assert all(row.amount_micro == lab.inference(bytes.fromhex(row.inference_id)).escrow_micro for row in rows)
+    assert until >= first.request.deadline_height
+    assert escrow_rows(lab.view, bytes(32), height)[0] == ()
+    lab.finish(first.inference_id)
+    assert [row.inference_id for row in escrow_rows(lab.view, account, height)[0]] == [second.inference_id.hex()]
+    monkeypatch.setattr(accounts, "MAX_LOOKED_AT", 0)
+    cut, until = escrow_rows(lab.view, account, height)
+    assert cut == ()
+    assert until < second.request.deadline_height, "it says how far it looked"
 
 
 def test_the_query_is_public_and_the_commitment_to_a_planted_fault_names_no_inference() -> None:

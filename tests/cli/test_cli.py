@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from p2p.cli.commands import COMMANDS
+
 HEAVY = ("libp2p", "torch", "vllm", "trio", "numpy")
+MIDDLING = ("msgspec", "structlog", "rich", "asyncio", "nacl", "httpx")
 
 
 def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "p2p", *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(("argv", "status", "field"), [
@@ -67,12 +73,34 @@ def test_a_bad_configuration_names_its_field(tmp_path: Path, line: str, field: s
     assert json.loads(done.stderr)["error"]["field"] == field
 
 
-@pytest.mark.parametrize(
-    "argv", [["status", "--dir", "/nonexistent"], ["testnet", "down", "--dir", "{tmp}"], ["init", "{tmp}/a"]],
-)
+@pytest.mark.parametrize("argv", [
+    ["status", "--dir", "/nonexistent"], ["testnet", "down", "--dir", "{tmp}"], ["init", "{tmp}/a"],
+    ["account", "show", "--dir", "{tmp}"],
+])
 def test_light_commands_import_nothing_heavy(argv: list[str], tmp_path: Path) -> None:
-    words = [word.format(tmp=tmp_path) for word in argv]
-    code = f"import sys; from p2p.cli.main import main; main({words!r}); print(*sorted({HEAVY!r} & sys.modules.keys()))"
-    code = code.replace(f"{HEAVY!r} &", f"set({HEAVY!r}) &")
+    assert loaded([word.format(tmp=tmp_path) for word in argv]) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("argv", [
+    ["--help"], ["help", "money"], ["help", "json", "ask"], ["status", "--dir", "/nonexistent"],
+    ["account", "show", "--help"], ["completion", "words", "account", "tr"], ["completion", "bash"],
+    ["testnet", "--help"], ["block", "1", "--dir", "/nonexistent"],
+])
+def test_the_lightest_commands_load_the_standard_library_and_little_of_ours(argv: list[str]) -> None:
+    found = loaded(argv)
+    assert found & {*HEAVY, *MIDDLING} == set()
+    ours = {name for name in found if name.startswith("p2p.")}
+    assert not any(name.startswith(("p2p.ledger", "p2p.client", "p2p.wire", "p2p.gateway")) for name in ours)
+    commands = {name for name in ours if name.startswith("p2p.cli.")}
+    own = {row.module for row in COMMANDS if row.name in argv}
+    assert not commands & {f"p2p.cli.{row.module}" for row in COMMANDS if row.module not in own}
+
+
+def loaded(argv: list[str]) -> set[str]:
+    """The modules that are there when the command has ended."""
+    code = (
+        "import json, sys\nfrom p2p.cli.main import main\n"
+        f"try: main({argv!r})\nexcept SystemExit: pass\nprint(json.dumps(sorted(sys.modules)), file=sys.__stderr__)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines()[-1].strip() == ""
+    return set(json.loads(done.stderr.splitlines()[-1]))

@@ -193,6 +193,18 @@ def test_a_whole_set_up_fails_nothing(whole: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.network
+def test_ping_of_a_seed_skips_the_chain(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import tomllib
+
+    (address,) = tomllib.loads((whole / "config.toml").read_text())["bootstrap"]
+    assert main(["ping", address, "--json", "--listen", "/ip4/127.0.0.1/tcp/0"]) == 0
+    steps = {one["step"]: one for one in json.loads(capsys.readouterr().out)["steps"]}
+    assert [name for name, one in steps.items() if one["state"] == "skipped"] == ["network", "genesis", "height"]
+    assert "seed" in steps["network"]["text"]
+    assert steps["dial-back"]["state"] == "ok"
+
+
+@pytest.mark.network
 @pytest.mark.parametrize(("break_it", "check", "text", "fix"), BROKEN, ids=[row[0].__name__ for row in BROKEN])
 def test_each_fault_is_named_with_its_fix(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], break_it: Break, check: str, text: str, fix: str,

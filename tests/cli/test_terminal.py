@@ -112,11 +112,11 @@ def home(tmp_path: Path) -> Path:
 
 LOCAL = (
     ["status"], ["peers"], ["verification"], ["sprint"], ["block", "3"], ["inference", "00"],
-    ["earnings", "--epoch", "0"],
+    ["earnings", "--epoch", "0"], ["top", "--once", "--every", "9"],
 )
 REMOTE = (
     ["governance", "list"], ["account", "transfer", "00" * 32, "1"], ["ask", "hi"], ["account", "show"],
-    ["verify-header", "3"], ["prove", "account", "00" * 32],
+    ["top", "--once"], ["verify-header", "3"], ["prove", "account", "00" * 32],
 )
 
 

@@ -126,6 +126,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 WORD = re.compile(r"`([a-z]+(?:_[a-z0-9]+)+|[A-Z]{2,}(?:_[A-Z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)(?:\([^`]*\))?`")
 SOURCES = [file for folder in ("p2p", "testnet", "tests", "bootstrap") for file in (ROOT / folder).rglob("*.py")]
+SOURCES.append(ROOT / "monitoring" / "alerts.yml")
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,11 @@ class ScriptedBackend:
             raise InvalidRequest("the network knows no such inference", field="id")
         return {"inference_id": inference_id, "outcome": "VALID", "refund_micro": 0}
 
+    async def proof(self, inference_id: str) -> bytes:
+        if inference_id != inference(0):
+            raise InvalidRequest("the proof is not kept", field="id")
+        return b"\x80"
+
     def new_session(self) -> object:
         return object()
 

@@ -16,7 +16,7 @@ from tests.gateway.asking import ask, chat
 from tests.gateway.scripted import Answer, ScriptedBackend, inference
 
 CHAT = "/v1/chat/completions"
-DOCS = Path(__file__).parents[2] / "docs" / "gateway.md"
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 @pytest.mark.parametrize(("headers", "status"), [
@@ -44,6 +44,25 @@ async def test_a_probe_needs_no_key(path: str) -> None:
 async def test_without_keys_only_names_of_this_machine_are_served(host: str, status: int) -> None:
     """A page may point a name of its own at 127.0.0.1."""
     assert (await ask(ScriptedBackend(), "/v1/models", headers={"Host": host})).status == status
+
+
+@pytest.mark.parametrize(("host", "origin", "status"), [
+    ("127.0.0.1:8000", "http://127.0.0.1:8000", 200), ("localhost:8000", "http://localhost:8000", 200),
+    ("127.0.0.1:8000", "http://127.0.0.1:9000", 403), ("127.0.0.1:8000", "http://localhost:8000", 403),
+    ("evil.example:8000", "http://evil.example:8000", 403), ("", "http://", 403), ("127.0.0.1:8000", "null", 403),
+])
+async def test_a_page_of_this_very_port_may_ask_but_not_under_a_foreign_name(
+    host: str, origin: str, status: int
+) -> None:
+    reply = await ask(ScriptedBackend(), CHAT, chat(), headers={"Host": host, "Origin": origin})
+    assert reply.status == status
+
+
+async def test_a_page_of_this_very_port_needs_the_key_too() -> None:
+    app = new_app(ScriptedBackend(), Keys(["key-number-1"]))
+    page = {"Host": "village.example", "Origin": "https://village.example"}
+    assert (await ask(app, CHAT, chat(), headers=page)).status == 401
+    assert (await ask(app, CHAT, chat(), headers={**page, "x-api-key": "key-number-1"})).status == 200
 
 
 async def test_pages_may_ask_only_where_they_are_allowed_to() -> None:

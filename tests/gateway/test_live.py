@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import httpx
 import pytest
+import trio
 
+from p2p.client.answer_proof import parse_proof
 from p2p.peer.config import DEFAULT_MODEL
+from testnet.processes import alive, launch, read_state, stop
+from tests.explorer.browser import connected, running
 from tests.net_lab import Net, until
+from tests.tools.abuse import deeds
+from tests.tools.abuse.lies import wrong_types
+from tests.tools.abuse.overload import overload
+from tests.tools.abuse.scene import Scene
 
 openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
 anthropic = pytest.importorskip("anthropic", reason="the SDK anthropic is not installed")
@@ -29,20 +38,18 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 @pytest.fixture(scope="module")
 def url(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("log") / "gateway.log"
-    with log.open("wb") as out:
-        argv = [sys.executable, "-m", "p2p", "gateway", "--json", "--dir", str(net.directory / "client"), "--listen",
-                "127.0.0.1:0", *(word for at in range(4) for word in ("--peer", net.address(at)))]
-        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
+    argv = [sys.executable, "-m", "p2p", "gateway", "--json", "--dir", str(net.directory / "client"), "--listen",
+            "127.0.0.1:0", *(word for at in range(4) for word in ("--peer", net.address(at)))]
+    launch("gateway", argv, log, net.directory)
     try:
         def said() -> str:
-            assert process.poll() is None, log.read_text()
+            assert alive(read_state(net.directory)["processes"]["gateway"]), log.read_text()
             lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             return next((str(line["url"]) for line in lines if line.get("event") == "listening"), "")
 
         yield str(until(said, 60))
     finally:
-        process.terminate()
-        process.wait(30)
+        stop(net.directory, ["gateway"])
 
 
 def test_a_chat_is_answered_and_settled(net: Net, url: str) -> None:
@@ -76,6 +83,22 @@ def test_a_stream_is_the_same_text_in_pieces_with_usage_in_the_end(url: str) -> 
     assert [row.logprob for row in rows] == [row.logprob for row in whole.choices[0].logprobs.content]
 
 
+def test_what_clients_do_to_it_is_answered_and_does_no_harm(net: Net, url: str) -> None:
+    """The short form of `make gateway-abuse`; the long one waits for limits, and overloads for minutes."""
+    async def abuse() -> None:
+        async with httpx.AsyncClient() as http:
+            scene = Scene(net, url, "none", http)
+            await scene.after()
+            scene.rss_at_first = scene.rss()
+            for deed in (
+                partial(deeds.idle, count=200), deeds.large_head, deeds.large_body, deeds.wrong_text, deeds.framing,
+                deeds.pipelined, partial(wrong_types, values=({},)), partial(overload, seconds=3.0, most_rate=20.0),
+            ):
+                print(await deed(scene), await scene.after())
+
+    trio.run(abuse)
+
+
 def test_a_stop_string_ends_the_answer_and_is_not_shown(url: str) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
     asked = {"model": DEFAULT_MODEL, "prompt": "hello", "max_tokens": 40, "seed": 5}
@@ -96,6 +119,46 @@ def test_an_answer_bound_to_a_schema_is_valid(url: str) -> None:
     ).choices[0]
     assert found.finish_reason == "stop"
     assert set(json.loads(found.message.content)) == {"n", "ok"}
+
+
+def test_a_proof_of_the_answer_is_kept_for_whoever_may_ask(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(model=DEFAULT_MODEL, messages=ASKED, max_tokens=6)
+    name = raw.headers["x-folkmoot-inference"]
+    found = httpx.get(f"{url}/v1/folkmoot/inferences/{name}/proof")
+    proof = parse_proof(found.content)
+    assert proof.signed_request.inference_id.hex() == name
+    assert proof.text == raw.parse().choices[0].message.content
+    assert httpx.get(f"{url}/v1/folkmoot/inferences/{'00' * 32}/proof").status_code == 404
+
+
+def test_the_explorer_beside_it_tells_an_answers_whole_story_and_a_browser_draws_again(net: Net, url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(model=DEFAULT_MODEL, messages=ASKED, max_tokens=12)
+    name = raw.headers["x-folkmoot-inference"]
+    ended = net.final(name)
+
+    def story() -> Any:
+        answer = httpx.get(f"{url}/explorer/api/inferences/{name}")
+        found = answer.json() if answer.status_code == 200 else None
+        return found if found and found["inference"]["status"] == ended["status"] and found["steps"] else None
+
+    found = until(story)
+    assert {"START", "FINISH"} <= {step["kind"] for step in found["steps"]}
+    rows = {row["node"]: row for row in httpx.get(f"{url}/explorer/api/hosts").json()["hosts"]}
+    assert rows[ended["executor"]]["timed"]["answers"] >= 1
+    assert sum(row["looks"] > 0 for row in rows.values()) >= 1
+    with running() as devtools:
+        trio.run(_look, devtools, f"{url}/explorer/#/inferences/{name}")
+
+
+async def _look(devtools: str, url: str) -> None:
+    async with connected(devtools) as browser, browser.page() as page:
+        await page.goto(url)
+        await page.wait("[...document.querySelectorAll('#draw-checks b')].some(one => one.textContent === 'Draw')")
+        await page.wait("[...document.querySelectorAll('#draw-checks .mark')].every(one => one.ariaLabel === 'holds')")
+        await page.wait("document.body.innerText.includes('hashes to the root on chain')")
+        assert page.complaints == []
 
 
 def test_messages_and_responses_answer_too(url: str) -> None:

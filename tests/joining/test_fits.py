@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from p2p.joining.models import check_weights, find_model, profile_for
 from p2p.joining.place import Place, cost_of
 from p2p.joining.way import CURRENT_MS, Way
 from p2p.ledger.rules.ops import Body, Deposit, Register, Transfer
+from p2p.wire.answers.network import EpochSumsRow, OwnSums
 from testnet.generate import Plan, generate
 
 CPU = Hardware(8, 16 * GIB, 12 * GIB, frozenset({"avx2", "avx512f"}), (), "", ("vllm", "torch"))
@@ -144,31 +146,47 @@ async def test_the_way_says_what_it_waits_for(autojump_clock: Any) -> None:
     assert steps[-2:] == ["it loads", "serving m"]
 
 
-def earned(fees: int, settled: int = 0) -> Any:
+def earned(*pages: tuple[int, int, int]) -> Any:
+    """Answers to the questions about epoch 1, one after the other: (fees booked, paid, height of the settlement)."""
+    left = list(pages)
+
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        import typing
-
-        from p2p.wire.answers.network import EpochSumsRow, OwnSums
-
         own: dict[str, Any] = dict.fromkeys(typing.get_type_hints(OwnSums), 0)
         sums: dict[str, Any] = dict.fromkeys(typing.get_type_hints(EpochSumsRow), 0)
+        if request["epoch"]:
+            own["fees_micro"], own["paid_micro"], sums["settled_at"] = left.pop(0) if len(left) > 1 else left[0]
         return {
             "height": 90, "epoch": request["epoch"], "first_height": 64, "last_height": 127, "node": request["node"],
-            "kept": True, "inferences": [], "next": -1, "own": own | {"fees_micro": fees if request["epoch"] else 0},
-            "sums": sums | {"settled_at": settled}, "open": [],
+            "kept": True, "inferences": [], "next": -1, "own": own, "sums": sums, "open": [],
         }
 
     return answer
 
 
-async def test_the_first_credit_ends_the_way(autojump_clock: Any) -> None:
+async def test_the_first_credit_is_booked_and_then_paid(autojump_clock: Any) -> None:
     node = "1" * 64
-    script = Script([status(height=10), status(height=10), status(height=70)], earnings=earned(450), verification={
-        "participants": [{"node": node, "weight": 0}],
-    })
-    assert await script.way().first_credit(node, 64) == 450
-    assert "begins at height 64" in script.said[0][1]
-    assert "450 micro-credits booked, paid when epoch 1 ends, at height 127" in script.said[-1][1]
+    script = Script(
+        [status(height=10), status(height=10), status(height=70)],
+        earnings=earned((450, 0, 0), (450, 0, 0), (450, 382, 127)),
+        verification={"participants": [{"node": node, "weight": 0}]},
+    )
+    assert await script.way().first_credit(node, 64) == 382
+    steps = [text for _, text in script.said]
+    assert "begins at height 64" in steps[0]
+    assert steps[1:] == [
+        "first credit: 450 micro-credits booked, to be paid when epoch 1 ends, at height 127",
+        "382 micro-credits for epoch 1, at height 127",
+    ]
+
+
+async def test_an_epoch_that_paid_nothing_is_left(autojump_clock: Any) -> None:
+    node = "1" * 64
+    script = Script(
+        [status(height=70), status(height=70), status(height=150)], earnings=earned((450, 0, 127), (0, 9, 150)),
+        verification={"participants": [{"node": node, "weight": 7}]},
+    )
+    assert await script.way().first_credit(node, 64) == 9
+    assert script.said[0][1].startswith("weight 7"), "what was forfeited is no credit"
 
 
 # -- a place

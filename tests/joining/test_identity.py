@@ -60,6 +60,13 @@ def test_another_network_under_the_same_name_is_refused(genesis: Genesis) -> Non
     assert Identity().check(other, "peer x").network != genesis.network, "only the user can tell, by the hash"
 
 
+def test_each_thing_that_is_known_must_hold(genesis: Genesis) -> None:
+    raw, right = encode(genesis), Identity(genesis.network)
+    for wrong in (Identity(digits="1" * 32), Identity(sha256="1" * 64)):
+        with pytest.raises(RemoteProtocolError, match="1111 is wanted"):
+            right.joined(wrong).check(raw, "peer x")
+
+
 @pytest.mark.parametrize("raw", [b"", b"\x80", b"\xff" * 100, b"\x9b" + b"\xff" * 8, b"hello"])
 def test_what_is_no_genesis_is_refused_in_a_sentence(raw: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="no genesis file"):
@@ -167,7 +174,7 @@ async def test_a_large_file_comes_in_parts() -> None:
 @pytest.mark.parametrize("answer", [
     {"size": 2, "offset": 1, "data": "00"}, {"size": 1, "offset": 0, "data": "0000"},
     {"size": 10**12, "offset": 0, "data": "00"}, {"size": 2, "offset": 0, "data": ""}, {"size": 2, "offset": 0},
-    {"size": 0, "offset": 0, "data": "00"}, {"size": 3, "offset": 0, "data": "00"},  # then the same part again
+    {"size": 0, "offset": 0, "data": "00"}, {"size": 3, "offset": 0, "data": "00"},  # byte by byte
 ])
 async def test_parts_that_do_not_fit_end_the_fetch(answer: dict[str, object]) -> None:
     async def ask(body: dict[str, object]) -> dict[str, object]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from p2p.cli.main import main
 from p2p.client.network_file import dump_network
 from p2p.joining.ping import STEPS
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.processes import start
+from tests.cli.keeps_to import keeps_to
 from tests.net_lab import Net, until
 from tests.verification import toy
 
@@ -36,7 +38,7 @@ def join(*words: str) -> tuple[int, list[dict[str, Any]], str]:
     """(exit status, steps, what went to standard error)."""
     command = [sys.executable, "-m", "p2p", "join", "--json", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    return done.returncode, [json.loads(row) for row in done.stdout.splitlines()], done.stderr
+    return done.returncode, list(keeps_to("join", done.stdout)) if done.stdout else [], done.stderr
 
 
 def said(steps: list[dict[str, Any]], step: str) -> str:
@@ -89,16 +91,15 @@ def test_it_joins_goes_on_where_it_stopped_and_serves(net: Net, tmp_path: Path) 
     assert call(folder, {"op": "status"})["ml_node"] == url
 
 
-def ping(*words: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    command = [sys.executable, "-m", "p2p", "ping", "--json", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, {one["step"]: one for one in json.loads(done.stdout)["steps"]}
+def ping(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    status = main(["ping", "--json", *words])
+    return status, {one["step"]: one for one in json.loads(capsys.readouterr().out)["steps"]}
 
 
-def test_ping_goes_through_all_steps_and_says_where_it_ends(net: Net) -> None:
+def test_ping_says_where_it_ends(net: Net, capsys: pytest.CaptureFixture[str]) -> None:
     address = net.address(0)
-    status, steps = ping(address, "--dir", str(net.directory / "client"), "--listen", "/ip4/127.0.0.1/tcp/0")
+    client = str(net.directory / "client")
+    status, steps = ping(capsys, address, "--dir", client, "--listen", "/ip4/127.0.0.1/tcp/0")
     assert status == 0, steps
     assert {name: one["state"] for name, one in steps.items()} == dict.fromkeys(STEPS, "ok")
     assert net.genesis.hash.hex() in steps["genesis"]["text"]
@@ -116,8 +117,8 @@ def test_ping_goes_through_all_steps_and_says_where_it_ends(net: Net) -> None:
             (address, "genesis", ("--genesis-hash", "1" * 32)),
         )
         for at, step, words in wrong:
-            status, steps = ping(at, *words)
-            assert status == 1
+            status, steps = ping(capsys, at, *words)
+            assert status == 1, step
             failed = [name for name, one in steps.items() if one["state"] == "failed"]
             assert failed == [step], steps
             assert steps[step]["fix"]

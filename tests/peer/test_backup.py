@@ -12,9 +12,14 @@ import pytest
 
 from p2p.base.errors import ConfigError, FolkmootError, StorageError
 from p2p.base.genesis import load_genesis
+from p2p.base.keys import Key
 from p2p.chain.chain import Chain
 from p2p.chain.stores.guard import HOLD_MARGIN_MS, GuardStore
 from p2p.consensus.guard import GuardRecord
+from p2p.consensus.messages import VoteType
+from p2p.consensus.round import CastVote
+from p2p.consensus.signer import Signer
+from p2p.consensus.validators import ValidatorSet
 from p2p.peer.backup import make_backup, read_manifest, restore
 from p2p.peer.key_lock import key_lock
 from p2p.peer.restored import Restored
@@ -68,6 +73,22 @@ def test_the_hold_ends_above_a_height_that_is_later_than_the_restore(peer: Path,
     assert not guard.waits
     assert guard.is_held(22), "the old peer may have signed there"
     assert not guard.is_held(23)
+    store.close()
+
+
+def test_the_signer_signs_nothing_while_the_guard_is_held(peer: Path, tmp_path: Path) -> None:
+    restore_of(peer, tmp_path)
+    key, network = Key.load(peer / "node.key"), load_genesis(peer / "genesis.cbor").network
+    store, guard = guard_of(tmp_path / "new")
+    signer, cast = Signer(key, network, guard), CastVote(VoteType.PREVOTE, 0, None, -1)
+    validators = ValidatorSet.of(((key.public, 1),))
+    signer.start_height(30, validators)
+    assert signer.sign_vote(cast) is None
+    assert signer.is_observing()
+    assert guard.decided(30, 2**60)
+    assert signer.sign_vote(cast) is None, "the old peer may have signed at that very height"
+    signer.start_height(31, validators)
+    assert signer.sign_vote(cast) is not None
     store.close()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 
-from p2p.base.errors import ConfigError, InvalidRequest, Unavailable
+from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest, Unavailable
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import closing
 from p2p.peer import engine_watch, ml_nodes
@@ -232,6 +232,31 @@ async def test_a_node_is_added_drained_and_removed_while_the_peer_runs(tmp_path:
         ask({"op": "ml_remove", "name": last, "now": True})
         assert nodes.rows() == []
         assert load_config(tmp_path).ml_nodes == ()
+
+
+async def test_a_drained_node_stays_drained_after_a_restart(tmp_path: Path, quick: Engines) -> None:
+    async with peer(tmp_path, quick, "a", "b") as nodes:
+        ask = ml_handler(nodes, lambda request: {})
+        ask({"op": "ml_drain", "name": "a"})
+        ask({"op": "ml_drain", "name": "b"})
+        ask({"op": "ml_drain", "name": "b", "on": False})
+    async with peer(tmp_path, quick, "a", "b") as nodes:
+        await until(lambda: states(nodes) == {"a": "draining", "b": "ready"})
+        assert {await node_of(nodes) for _ in range(4)} == {"b"}
+        ml_handler(nodes, lambda request: {})({"op": "ml_drain", "name": "a", "on": False})
+    async with peer(tmp_path, quick, "a", "b") as nodes:
+        await until(lambda: states(nodes) == {"a": "ready", "b": "ready"})
+    (tmp_path / "drained.json").write_text("{}")
+    with pytest.raises(ConfigError, match="list of names"):
+        MlNodes(make_config(tmp_path, {}), Gate(), quick.run_one)
+
+
+async def test_what_cannot_be_written_down_is_not_drained(tmp_path: Path, quick: Engines) -> None:
+    async with peer(tmp_path, quick, "a") as nodes:
+        (tmp_path / "drained.json").mkdir()
+        with pytest.raises(FolkmootError):
+            ml_handler(nodes, lambda request: {})({"op": "ml_drain", "name": "a"})
+        await until(lambda: states(nodes) == {"a": "ready"})
 
 
 async def test_a_wrong_question_changes_nothing(tmp_path: Path, quick: Engines) -> None:

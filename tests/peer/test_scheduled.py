@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.serving_limits import AFFINE_S, QUEUE_AGE_S
 from p2p.base.types import AGENT_CAUSED
 from p2p.peer.admission import NotAdmitted
 from p2p.peer.gate import Gate
@@ -93,6 +94,43 @@ async def test_a_session_stays_with_its_node() -> None:
         assert one.ready is other.ready
     async with made.admit(forward(3)) as one, made.admit(forward(4)) as other:
         assert one.ready is not other.ready, "32 zeros are no session"
+
+
+async def test_cancelled_and_expired_sessions_leave_nothing_behind(autojump_clock: trio.testing.MockClock) -> None:
+    """Of 40 requests of 20 sessions some run, some wait, some are refused; all are cancelled or run out of time."""
+    made, refused = admission(4, 2), 0
+    made.gate.clock = trio.current_time
+
+    async def serve(at: int) -> None:
+        nonlocal refused
+        try:
+            async with made.admit(forward(at, session=bytes([at % 20 + 1]) * 32)):
+                await trio.sleep_forever()
+        except NotAdmitted:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.gate.run)
+        for name in ("n0", "n1"):
+            made.gate.observe(name, Metrics())
+        for at in range(40):
+            nursery.start_soon(serve, at)
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.running == 6
+        assert 0 < made.gate.scheduler.sessions <= 6
+        assert made.gate.scheduler.waiting
+        await trio.sleep(QUEUE_AGE_S + 1)
+        assert refused == 34, "those that waited were told so"
+        nursery.cancel_scope.cancel()
+    scheduler = made.gate.scheduler
+    assert (made.running, scheduler.waiting, len(made.gate._waits), len(made._held)) == (0, 0, 0, 0)
+    assert made.outbox.held == 0  # type: ignore[attr-defined]
+    assert all(view.jobs == 0 for view in scheduler.views())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.gate.run)
+        await trio.sleep(AFFINE_S + 1)
+        assert scheduler.sessions == 0, "nor does a session that is over"
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_request_that_comes_twice_is_answered_once() -> None:

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from p2p.base.body import one_message
 from p2p.base.codec import encode, unpack
-from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.errors import InvalidRequest, Overloaded, Unavailable
 from p2p.base.genesis import CheckRules, ModelSpec
 from p2p.base.keys import Key, NetworkId
 from p2p.base.types import (
@@ -370,6 +370,24 @@ async def test_an_engine_that_fails_or_a_full_queue_is_no_verdict_and_is_tried_a
     lab.validator.outbox = lab.outbox
     await lab.height()
     assert [kind for kind, _ in lab.sent()] == [RecordKind.VERDICT_COMMIT]
+
+
+class NoSuchTokens(FakeEngine):
+    """Its model has not all of the answer's tokens."""
+
+    async def score(self, prompt_tokens: Any, output_tokens: Any, top: int) -> Any:
+        raise InvalidRequest("token ids must be from 0 to 99", field="tokens")
+
+
+async def test_tokens_that_no_model_has_are_invalid_and_a_failing_engine_is_no_verdict() -> None:
+    """Else an answer with one impossible id is never judged (where the registry names no vocabulary)."""
+    chain = FakeChain()
+    lab = Lab(chain, engine=NoSuchTokens())
+    claim = chain.claim(IID)
+    assert claim is not None
+    found = await lab.validator.opinion(duty(), claim)
+    assert (found.report.valid, found.withheld) == (False, False)
+    assert "token ids" in found.report.reason
 
 
 async def test_a_stack_nobody_calibrated_is_the_executors_fault_and_an_own_one_is_not() -> None:

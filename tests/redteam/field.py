@@ -22,7 +22,7 @@ from p2p.base.genesis import GenesisAccount
 from p2p.base.keys import Key
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until
+from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until, write_down
 from tests.net_lab import until
 from tests.verification import toy
 
@@ -107,6 +107,7 @@ class Field:
             text=True, start_new_session=True,
         )
         self._children.append(child)
+        write_down(f"{module}-{child.pid}", child.pid, argv, self.directory)
         if read is not None:
             self._thread(lambda: self._read(child, read))
         return child

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2p.base.serving_limits import RETRY_LEAST_S, RETRY_MOST_S
+from p2p.base.serving_limits import AFFINE_S, RETRY_LEAST_S, RETRY_MOST_S
 from p2p.scheduling.affinity import Affinity
 from p2p.scheduling.fair import Shares
 from p2p.scheduling.jobs import Kind
@@ -88,10 +88,14 @@ def test_a_hint_is_within_its_bounds(seconds: float) -> None:
 def test_the_session_used_longest_ago_is_forgotten_first() -> None:
     affinity = Affinity(most=2)
     one, two, three = (job(session=name) for name in (b"1", b"2", b"3"))
-    affinity.note(one, "x")
-    affinity.note(two, "y")
-    affinity.note(one, "z")
-    affinity.note(three, "x")
+    affinity.note(one, "x", 0.0)
+    affinity.note(two, "y", 1.0)
+    affinity.note(one, "z", 2.0)
+    affinity.note(three, "x", 3.0)
     assert [affinity.of(each) for each in (one, two, three)] == ["z", "", "x"]
-    affinity.note(job(), "x")
+    affinity.note(job(), "x", 4.0)
     assert len(affinity) == 2, "a job without a session is not remembered"
+    affinity.forget(2.5 + AFFINE_S)
+    assert [affinity.of(each) for each in (one, three)] == ["", "x"], "one that is over is forgotten"
+    affinity.forget(3.0 + AFFINE_S)
+    assert len(affinity) == 0

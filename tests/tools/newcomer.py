@@ -165,7 +165,7 @@ def join(net: Network, folder: Path, to_credit: bool) -> dict[str, dict[str, flo
         folder.mkdir(mode=0o700)
         (folder / "config.toml").write_text(f'profile = "{net.files["profile"]}"\n')
     print(f"$ folkmoot {' '.join([*words[:1], 'network.toml', *words[2:]])}", flush=True)
-    steps: dict[str, float] = {}
+    steps, booked = dict[str, float](), 0.0
     with subprocess.Popen([sys.executable, "-m", "p2p", *words], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -177,13 +177,16 @@ def join(net: Network, folder: Path, to_credit: bool) -> dict[str, dict[str, flo
                     break
                 if one["step"] == "credit" and one["text"].startswith("weight"):
                     _ask(net, folder)
+                if one["step"] == "credit" and one["text"].startswith("first credit"):
+                    booked = one["seconds"]
         finally:
             process.terminate()
-    found = {"serve": {name: at for name, at in steps.items() if name not in ("credit", "joined")}}
+    found = {"serve": {name: at for name, at in steps.items() if name not in ("credit", "paid", "joined")}}
     print(f"[{steps['place']:6.1f} s] join to an own peer that serves and is registered", flush=True)
     if to_credit:
-        found["credit"] = {"in all": steps["credit"]}
-        print(f"[{steps['credit']:6.1f} s] join to first credit", flush=True)
+        found["credit"] = {"booked": booked, "paid": steps["paid"]}
+        print(f"[{booked:6.1f} s] join to first credit, booked", flush=True)
+        print(f"[{steps['paid']:6.1f} s] join to first credit, paid into the account", flush=True)
     return found
 
 

@@ -40,7 +40,7 @@ class Pace:
 
     def left_s(self, now: float, total: float) -> float | None:
         """Seconds to the end; None: not known. Between the pace of late and that of the whole."""
-        spent, done = now - self._begun, self._done - self._first
+        spent, done = self._at - self._begun, self._done - self._first
         if self._rate is None or done <= 0 or spent <= 0:
             return None
         rate = (self._rate + done / spent) / 2
@@ -110,10 +110,10 @@ class Progress:
             full = int(share * _BAR)
             parts += ["#" * full + "-" * (_BAR - full)] if self._look.terminal else []
             parts.append(f"{100 * share:.0f} %")
-        parts.append(f"{done:,.0f}" + (f" of {self.total:,.0f}" if self.total else "") + f" {self._unit}".rstrip())
         left = self._pace.left_s(now, self.total) if self.total else None
         if left is not None and done < (self.total or 0):
             parts.append(f"{duration(left)} left")
+        parts.append(f"{done:,.0f}" + (f" of {self.total:,.0f}" if self.total else "") + f" {self._unit}".rstrip())
         return "  ".join([*parts, *([note] if note else [])])
 
     def _draw(self, text: str) -> None:

@@ -112,6 +112,11 @@ class Backend(Protocol):
         """What became of an inference: verdict, refund. Raises InvalidRequest where the network knows it not."""
         ...
 
+    async def proof(self, inference_id: str) -> bytes:
+        """The proof of an answer that was asked for here lately, as `folkmoot verify` takes it. Raises InvalidRequest
+        where it is not kept."""
+        ...
+
     async def account(self) -> AccountCard:
         """Who pays."""
         ...

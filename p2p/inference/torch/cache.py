@@ -31,11 +31,12 @@ class Prefill:
 
 @dataclass(slots=True)
 class Decode:
-    """The pass is one more token for each of the first n rows."""
+    """The pass is one more token for each of the first n rows, or several for some of them."""
 
     lengths: torch.Tensor  # (n,) int64: tokens in each row before this one
-    rows: torch.Tensor  # (n,) int64: 0 .. n - 1
+    rows: torch.Tensor  # (n,) int64: 0 .. n - 1; with `shared` a row stands there once for each of its tokens
     width: int  # tokens in the longest row after this one
+    shared: bool = False
 
 
 class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes no types
@@ -62,6 +63,8 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]  # transformers publishes 
         self._room(key, place.width)
         self.keys[place.rows, :, place.lengths] = key[:, :, 0]
         self.values[place.rows, :, place.lengths] = value[:, :, 0]
+        if place.shared:
+            return self.keys[place.rows, :, : place.width], self.values[place.rows, :, : place.width]
         return self.keys[: key.shape[0], :, : place.width], self.values[: key.shape[0], :, : place.width]
 
     def _room(self, like: torch.Tensor, width: int) -> None:

@@ -10,19 +10,21 @@ Row i of the batch is slot i of the cache. When a row leaves, the last one takes
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import p2p.inference.torch.quiet  # noqa: F401  # isort: skip  # before torch
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import MAX_ENGINE_ROWS, MAX_OUTPUT_TOKENS, PREFILL_TOKENS, TOP_RANKS
 from p2p.inference.torch.cache import Decode, Prefill
 from p2p.inference.torch.model import TorchModel
-from p2p.inference.torch.pick import pick
 from p2p.text.vocabulary import TextStream
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.pick import pick
 from p2p.verification.sampling import SamplingState
 
 
@@ -37,7 +39,7 @@ class Event:
 
 
 @dataclass(slots=True)
-class _Row:
+class Row:
     """One sequence in the batch."""
 
     tag: Hashable
@@ -48,12 +50,28 @@ class _Row:
     cached: int = 0  # tokens whose keys and values are in the slot: all but the newest output token
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a pass says of some places, a line each."""
+
+    table: NDArray[np.float32]  # log-probabilities over the vocabulary
+    tops: list[list[int]]  # the TOP_RANKS best tokens
+    values: list[list[float]]  # and their log-probabilities
+
+
+def draw(model: TorchModel, hidden: torch.Tensor) -> Drawn:
+    """hidden: last hidden states, shape (places, hidden)."""
+    logprobs = torch.log_softmax(model.logits(hidden), dim=1)
+    best = torch.topk(logprobs, TOP_RANKS, dim=1)
+    return Drawn(logprobs.cpu().numpy(), best.indices.tolist(), best.values.tolist())
+
+
 class Decoder:
     """A batch of at most max_rows sequences."""
 
     def __init__(self, model: TorchModel, max_rows: int = MAX_ENGINE_ROWS) -> None:
         self._model, self._max = model, max_rows
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._cache = model.new_cache(max_rows)
 
     @property
@@ -91,9 +109,9 @@ class Decoder:
             self._rows += fresh
             return self._take(fresh, ends)
 
-    def _row(self, tag: Hashable, job: Job) -> _Row:
+    def _row(self, tag: Hashable, job: Job) -> Row:
         text = TextStream(self._model.vocabulary, [*job.begun, *job.prefix])
-        return _Row(tag, job, text, self._model.sampling(job).begin(job.prefix), [*job.prefix])
+        return Row(tag, job, text, self._model.sampling(job).begin(job.prefix), [*job.prefix])
 
     def step(self) -> list[Event]:
         """One token for every row."""
@@ -133,26 +151,26 @@ class Decoder:
         self._rows, self._cache = [], self._model.new_cache(self._max)
         return tags
 
-    def _take(self, rows: Sequence[_Row], hidden: torch.Tensor) -> list[Event]:
-        logprobs = torch.log_softmax(self._model.logits(hidden), dim=1)
-        best = torch.topk(logprobs, TOP_RANKS, dim=1)
-        tops, values = best.indices.tolist(), best.values.tolist()
-        table = logprobs.cpu().numpy()
-        events = []
-        for at, row in enumerate(rows):
-            try:
-                token = pick(table[at], row.state, row.job.seed)
-                events.append(
-                    self._event(row, token, float(table[at, token]), tuple(zip(tops[at], values[at], strict=True)))
-                )
-            except Exception as error:  # whatever is wrong with one row must not end the others
-                events.append(Event(row.tag, None, True, error))
+    def _take(self, rows: Sequence[Row], hidden: torch.Tensor) -> list[Event]:
+        drawn = draw(self._model, hidden)
+        return self._drop_ended([self._choose(row, drawn, at) for at, row in enumerate(rows)])
+
+    def _drop_ended(self, events: list[Event]) -> list[Event]:
         for event in events:
             if event.last:
                 self.drop(event.tag)
         return events
 
-    def _event(self, row: _Row, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> Event:
+    def _choose(self, row: Row, drawn: Drawn, at: int) -> Event:
+        """The row's next token, by line `at` of what was drawn."""
+        try:
+            token = pick(drawn.table[at], row.state, row.job.seed)
+            top = tuple(zip(drawn.tops[at], drawn.values[at], strict=True))
+            return self._event(row, token, float(drawn.table[at, token]), top)
+        except Exception as error:  # whatever is wrong with one row must not end the others
+            return Event(row.tag, None, True, error)
+
+    def _event(self, row: Row, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> Event:
         row.output.append(token)
         row.state.accept(token)
         last = token in row.state.sampling.ends or len(row.output) >= row.job.max_tokens
@@ -171,20 +189,21 @@ def admit(waiting: Sequence[Job], free: int) -> int:
 
 
 def decode_batch(
-    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS
+    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS,
+    decoder: Callable[[TorchModel, int], Decoder] = Decoder,
 ) -> Iterator[tuple[int, TokenStep]]:
     """Yields (index of the job, its next token), jobs interleaved; a finished one makes room for the next. Raises
     InvalidRequest before anything runs when a job cannot run, and later the first error of a row."""
-    decoder = Decoder(model, max_rows)
+    batch = decoder(model, max_rows)
     for job in jobs:
-        decoder.check(job)
+        batch.check(job)
     waiting = deque((index, job) for index, job in enumerate(jobs) if job.max_tokens > len(job.prefix))
-    while waiting or decoder.tags:
-        events = decoder.step()
+    while waiting or batch.tags:
+        events = batch.step()
         # a prefill pass for one job costs as much as one for four: wait until a few places are free
-        if waiting and (decoder.free >= max(1, max_rows // 4) or not decoder.tags):
-            count = admit([job for _, job in waiting], decoder.free)
-            events += decoder.add([waiting.popleft() for _ in range(count)])
+        if waiting and (batch.free >= max(1, max_rows // 4) or not batch.tags):
+            count = admit([job for _, job in waiting], batch.free)
+            events += batch.add([waiting.popleft() for _ in range(count)])
         for event in events:
             if event.error is not None:
                 raise event.error
@@ -194,10 +213,11 @@ def decode_batch(
 
 
 def generate_all(
-    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS
+    model: TorchModel, jobs: Sequence[Job], max_rows: int = MAX_ENGINE_ROWS,
+    decoder: Callable[[TorchModel, int], Decoder] = Decoder,
 ) -> list[list[TokenStep]]:
     """All tokens of each job, in the order of the jobs."""
     found: list[list[TokenStep]] = [[] for _ in jobs]
-    for index, step in decode_batch(model, jobs, max_rows):
+    for index, step in decode_batch(model, jobs, max_rows, decoder):
         found[index].append(step)
     return found

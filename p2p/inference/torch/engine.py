@@ -66,7 +66,13 @@ class TorchEngine:
             ticket.cancelled = True
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
-        ticket, receive = _ticket(Score(tuple(prompt_tokens), tuple(output_tokens), top), 1)
+        return await self._scored(Score(tuple(prompt_tokens), tuple(output_tokens), top))
+
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        return await self._scored(Score((*job.prompt_tokens, *job.begun), job.prefix, top, job))
+
+    async def _scored(self, work: Score) -> tuple[Row, ...]:
+        ticket, receive = _ticket(work, 1)
         try:
             self._worker.submit(ticket)
             rows = await _next(receive, SCORE_TIMEOUT_S)

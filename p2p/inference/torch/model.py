@@ -30,6 +30,7 @@ from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.torch.cache import ATTENTION, SlotCache
 from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification.engine import Job, Row
+from p2p.verification.marks import MarkedRow, marks
 from p2p.verification.sampling import Sampling, sampling_of
 
 LOGIT_BYTES = 64 * MIB  # of logits that are in memory at once: those of 341 positions of a vocabulary of 49,152
@@ -101,6 +102,11 @@ class TorchModel:
             return f"torch-{self.device.type}-{self.dtype}"
         return str(StackClass.TORCH_CPU_BF16 if self.device.type == "cpu" else StackClass.TORCH_GPU_BF16)
 
+    @property
+    def _logit_rows(self) -> int:
+        """Positions whose logits may be in memory at once."""
+        return max(LOGIT_BYTES // (4 * self.vocab), 1)
+
     def sampling(self, job: Job) -> Sampling:
         """How `job` is sampled here. Raises InvalidRequest(field='grammar') for a grammar that cannot be used."""
         ends = frozenset(job.ends) or self.eos_ids
@@ -115,6 +121,27 @@ class TorchModel:
         """For each output position the `top` best tokens and the actual one, each with its log-probability. See
         prefill_rows_batch for errors."""
         return self.prefill_rows_batch([(prompt_tokens, output_tokens)], top)[0]
+
+    def replayed_rows(self, job: Job, top: int) -> tuple[Row, ...]:
+        """As prefill_rows of `job.prefix`, each row with what the tape takes by the whole vocabulary."""
+        prompt, output = (*job.prompt_tokens, *job.begun), job.prefix
+        self.check([*prompt, *output])
+        if not output:
+            return ()
+        state, rows = self.sampling(job).begin(), list[Row]()
+        with torch.inference_mode():
+            hidden = self.forward([[*prompt, *output][:-1]], None)[0, len(prompt) - 1 :]
+            step = self._logit_rows
+            for start in range(0, len(output), step):
+                some = torch.tensor(output[start : start + step], dtype=torch.int64, device=self.device)
+                logprobs = torch.log_softmax(self.logits(hidden[start : start + step]), dim=1)
+                best = torch.topk(logprobs, min(top, self.vocab), dim=1).indices.tolist()
+                for token, ids, row in zip(some.tolist(), best, logprobs.double().cpu().numpy(), strict=True):
+                    winner, least = marks(row, state, job.seed)
+                    seen = {one: float(row[one]) for one in (*ids, token, winner, least)}
+                    rows.append(MarkedRow(seen, winner, least))
+                    state.accept(token)
+        return tuple(rows)
 
     def prefill_rows_batch(
         self, pairs: Sequence[Pair], top: int, max_tokens: int = PREFILL_TOKENS
@@ -139,7 +166,7 @@ class TorchModel:
         wanted = torch.cat([hidden[at, len(p) - 1 : len(p) + len(o) - 1] for at, (p, o) in enumerate(pairs)])
         actual = torch.tensor([token for _, output in pairs for token in output], dtype=torch.int64, device=self.device)
         rows: list[Row] = []
-        step = max(LOGIT_BYTES // (4 * self.vocab), 1)
+        step = self._logit_rows
         for start in range(0, len(actual), step):
             rows += self._rows(wanted[start : start + step], actual[start : start + step], top)
         ends = iter(rows)

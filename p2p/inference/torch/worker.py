@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p.base.errors import Overloaded, Unavailable
+from p2p.base.errors import InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import TOKEN_TIMEOUT_S
 from p2p.inference.torch.decode import Decoder, Event, admit
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
@@ -32,6 +32,7 @@ class Score:
     prompt_tokens: Tokens
     output_tokens: Tokens
     top: int  # candidates per output position
+    job: Job | None = None  # its answer is replayed too: rows are marked
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +174,10 @@ class Worker:
         work = ticket.work
         assert isinstance(work, Score)
         try:
-            ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
+            if work.job is not None:
+                ticket.give(self._model.replayed_rows(work.job, work.top))
+            else:
+                ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
         except Exception as error:
             _fail(ticket, error)
 
@@ -191,8 +195,9 @@ class Worker:
 
 
 def _fail(ticket: object, error: Exception) -> None:
-    """End a ticket: whatever went wrong, its owner gets Unavailable."""
+    """End a ticket: whatever went wrong, its owner gets Unavailable, but for tokens that the model does not have."""
     assert isinstance(ticket, Ticket)
-    if not isinstance(error, Unavailable):
+    refused = isinstance(ticket.work, Score) and isinstance(error, InvalidRequest) and error.field == "tokens"
+    if not (isinstance(error, Unavailable) or refused):
         error = Unavailable(f"the torch engine failed: {type(error).__name__}: {error}"[:300], field="ml_node")
     ticket.give(error)

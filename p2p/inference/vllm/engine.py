@@ -3,7 +3,7 @@ Unavailable within a time limit."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from enum import Enum
@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 
-from p2p.base.errors import Unavailable
+from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import digest
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S
 from p2p.base.serving_limits import TOP_RANKS
 from p2p.inference.vllm import tape_args
 from p2p.verification.engine import Job, Row, TokenStep
+from p2p.verification.marks import MarkedRow
 
 UNIX = "unix:"  # prefix of a URL that names a Unix socket
 # sent always: vLLM fills in what a request leaves out from the model's generation_config.json, a repetition penalty
@@ -34,6 +35,9 @@ class Look(Enum):
     THERE = 0
     SILENT = 1  # no answer, or a bad one: it may be busy
     GONE = 2  # nothing listens there, or the connection broke
+
+
+UNKNOWN_ID = "out of vocabulary"  # in what vLLM says of an id that the model does not have
 
 
 class VllmClient:
@@ -101,17 +105,28 @@ class VllmClient:
             yield last
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
+        rows = await self._scores(prompt_tokens, output_tokens, top, {})
+        return tuple({token: entry.logprob for token, entry in row.items()} for row in rows)
+
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        rows = await self._scores((*job.prompt_tokens, *job.begun), job.prefix, top, tape_args.pack(job))
+        return tuple(_marked(row, top) for row in rows)
+
+    async def _scores(
+        self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int, extra: Mapping[str, tape_args.Value]
+    ) -> list[dict[int, _Entry]]:
+        """extra: arguments of the tape, where the answer is to be replayed (scores.py)."""
         body = {
             "model": self.model, "prompt": [*prompt_tokens, *output_tokens], "max_tokens": 1, "temperature": 0.0,
-            "prompt_logprobs": top, "vllm_xargs": {tape_args.SCORE_FROM: len(prompt_tokens)}, **NEUTRAL,
+            "prompt_logprobs": top, "vllm_xargs": {**extra, tape_args.SCORE_FROM: len(prompt_tokens)}, **NEUTRAL,
         }
         if not output_tokens:
-            return ()
+            return []
         most = SCORE_BYTES + len(output_tokens) * (top + 2) * ENTRY_BYTES
         raw = await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S, most=most)
         try:
             rows = msgspec.json.decode(raw, type=_Scores).choices[0].prompt_logprobs[-len(output_tokens) :]
-            found = tuple({token: entry.logprob for token, entry in row.items()} for row in rows if row is not None)
+            found = [row for row in rows if row is not None]
         except (msgspec.MsgspecError, ValueError, IndexError) as error:
             raise Unavailable("the ML node's answer has no prompt_logprobs", field="ml_node") from error
         if len(found) != len(output_tokens):
@@ -176,6 +191,8 @@ async def _check_status(answer: httpx.Response) -> None:
         if len(said) > 300:
             break
     text = said[:300].decode(errors="replace")
+    if answer.status_code == 400 and UNKNOWN_ID in text:
+        raise InvalidRequest(f"the ML node refuses the tokens: {text}", field="tokens")
     raise Unavailable(f"the ML node answers {answer.status_code}: {text}", field="ml_node")
 
 
@@ -191,6 +208,7 @@ def _salt(job: Job) -> str:
 
 class _Entry(msgspec.Struct, gc=False):
     logprob: float
+    rank: int = 0
 
 
 class _Choice(msgspec.Struct):
@@ -199,6 +217,15 @@ class _Choice(msgspec.Struct):
 
 class _Scores(msgspec.Struct):
     choices: list[_Choice]
+
+
+def _marked(row: Mapping[int, _Entry], top: int) -> MarkedRow:
+    """The last two ranks are the marks' (scores.py): the winner, then the least one; one token alone is both."""
+    least = next((token for token, entry in row.items() if entry.rank == top), None)
+    if least is None:
+        raise Unavailable("the ML node does not replay the tape; is its plugin this version's?", field="ml_node")
+    winner = next((token for token, entry in row.items() if entry.rank == top - 1), least)
+    return MarkedRow({token: entry.logprob for token, entry in row.items()}, winner, least)
 
 
 def http_client(url: str, key: str, timeout: httpx.Timeout) -> httpx.AsyncClient:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
+from p2p.base.body import Grammar
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest
 from p2p.grammar.compiled import compile_grammar
 from p2p.grammar.source import lark_source
@@ -26,7 +27,7 @@ from p2p.grammar.trying import try_grammar
 from p2p.inference.stack.model import read_tokenizer
 from p2p.inference.vllm.rows import keep_bits
 from p2p.inference.vllm.scores import limit_scores
-from p2p.inference.vllm.tape_args import TapeArgs, unpack
+from p2p.inference.vllm.tape_args import TapeArgs, score_from, unpack
 from p2p.verification import tape, tape_torch
 from p2p.verification.sampling import Ids, Matcher, Sampling, SamplingState
 
@@ -82,7 +83,7 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
         check_config(vllm_config)
         if device.type == "cpu":
             keep_bits()
-        limit_scores()
+        limit_scores(self._sampling)
         model = getattr(vllm_config, "model_config", None)
         self._model = Path(str(getattr(model, "tokenizer", None) or ""))  # the folder with tokenizer.json
         self._rows: dict[int, _Row] = {}
@@ -98,8 +99,8 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
             args = unpack(params.extra_args)
             if args is None:
                 return
-            if args.grammar is not None:
-                try_grammar(lark_source(args.grammar))
+            if args.grammar is not None:  # a score replays what another host served already
+                try_grammar(lark_source(args.grammar), patient=bool(score_from(params.extra_args)))
         except FolkmootError as error:
             raise ValueError(str(error)) from error
         for name, neutral in NEUTRAL.items():
@@ -129,13 +130,25 @@ class TapeProcessor(LogitsProcessor):  # type: ignore[misc]  # vLLM publishes no
             if direction is MoveDirectionality.SWAP and second is not None:
                 self._rows[one] = second
 
+    def _sampling(self, args: TapeArgs) -> Sampling | None:
+        """How the answer of a score was sampled; None where its grammar cannot be had here."""
+        begin, bias = None, {token: milli / 1000.0 for token, milli in args.bias}
+        if args.grammar is not None:
+            try:
+                begin = self._begin(args, args.grammar)
+            except (ConfigError, InvalidRequest):
+                return None
+        return Sampling(args.params, frozenset(args.ends), bias, begin)
+
+    def _begin(self, args: TapeArgs, grammar: Grammar) -> Callable[[], Matcher]:
+        tokens = GrammarTokenizer.from_json(_tokenizer_json(self._model), frozenset(args.ends), 0)
+        return compile_grammar(grammar, tokens, tried=True).begin
+
     def _row(self, args: TapeArgs, prompt: Sequence[int], output: list[int]) -> _Row:
         if args.grammar is None:
             return _Row(args, prompt, output)
         try:
-            raw = _tokenizer_json(self._model)
-            tokens = GrammarTokenizer.from_json(raw, frozenset(args.ends), 0)
-            return _Row(args, prompt, output, compile_grammar(args.grammar, tokens, tried=True).begin)
+            return _Row(args, prompt, output, self._begin(args, args.grammar))
         except (ConfigError, InvalidRequest):  # one request must not end the engine: it ends at once instead
             return _Row(args, prompt, output, lost=True)
 

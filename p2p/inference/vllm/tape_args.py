@@ -82,6 +82,11 @@ def unpack(extra: Mapping[str, Any] | None) -> TapeArgs | None:
     return TapeArgs(seed, params, position, ends, bias, grammar)
 
 
+def replayed(extra: Mapping[str, Any] | None) -> TapeArgs | None:
+    """The tape's arguments of a score whose answer is to be replayed; None for every other request."""
+    return unpack(extra) if score_from(extra) else None
+
+
 def score_from(extra: Mapping[str, Any] | None) -> int:
     """From which place of its prompt on a request wants scores; 0: from the beginning."""
     value = (extra or {}).get(SCORE_FROM, 0)

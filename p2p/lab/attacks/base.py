@@ -72,6 +72,9 @@ class Wrapped:
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         return await self.inner.score(prompt_tokens, output_tokens, top)
 
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        return await self.inner.replay(job, top)
+
     async def health(self) -> bool:
         return await self.inner.health() and await self.honest.health()
 

@@ -29,13 +29,16 @@ class Colluding(Validator):
     async def _prefill(self, duty: Duty, claim: Claim) -> Sequence[Row]:
         """Rows for an answer that stage 0 refused: a verdict 'valid' needs numbers."""
         from p2p.base.errors import Unavailable
+        from p2p.verification.marks import rows_of
         from p2p.verification.statistics import ROW_TOP
 
         if self.ready is None:
             raise Unavailable("the ML node is not ready", field="ml_node")
         found = await self._payload(duty, claim)
-        prompt = open_question(self.ready, claim, found.body).prompt
-        return await self.ready.checks.score(prompt, found.artifact.tokens, ROW_TOP)
+        asked = open_question(self.ready, claim, found.body)
+        return await rows_of(
+            self.ready.checks, asked.prompt, found.artifact, found.body, asked.sampling, ROW_TOP
+        )
 
 
 ATTACK = Attack(

@@ -30,6 +30,9 @@ class Laundered(Wrapped):
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
         return await self.honest.score(prompt_tokens, output_tokens, top)
 
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        return await self.honest.replay(job, top)
+
 
 def laundered(base: Attack) -> Attack:
     """The laundered variant of an attack that changes weights, engine or what the engine is asked."""

@@ -4,8 +4,13 @@ Law: real safetensors, built once, run by the real engine.
 
   int8            symmetric, one scale per output channel
   fp8             float8_e4m3, one scale per output channel
-  int6, int4      symmetric, in groups of GROUP
+  int6, int5, int4  symmetric, in groups of GROUP
+  weight_noise    normal noise, a hundredth of each matrix's root mean square
+  low_rank        a random change of rank 8, a hundredth of each matrix's norm
+  pruned          the smallest fifth of each row is zero
   smaller_model   a third of the layers dropped from the middle
+  layer_skip      one layer dropped from the middle
+  rope_theta      nine tenths of the rotary embedding's base; the weights are the right ones
 
 Rounded values are stored in the model's own type (bfloat16), so an engine computes with the rounded weights;
 activations stay as they are. That is the weight-only quantisation that hosts use to save memory.
@@ -25,7 +30,9 @@ from p2p.inference.stack.model import build_cached, cache_root, prepare_model
 
 GROUP = 64
 FP8_MAX = 448.0  # largest finite float8_e4m3
-KINDS = ("smaller_model", "int8", "fp8", "int6", "int4")
+SMALL, RANK, PRUNED, THETA = 0.01, 8, 0.2, 0.9
+CHANGED = ("weight_noise", "low_rank", "pruned")
+KINDS = ("smaller_model", "layer_skip", "rope_theta", "int8", "fp8", "int6", "int5", "int4", *CHANGED)
 Progress = Callable[[str], None]
 
 
@@ -49,16 +56,21 @@ def _build(name: str, source: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.bfloat16)
-    if name == "smaller_model":
-        _drop_layers(model)
+    if name in ("smaller_model", "layer_skip"):
+        _drop_layers(model, one=name == "layer_skip")
+    elif name == "rope_theta":
+        _turn_rope(model.config)
     else:
+        random = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for key, weight in model.named_parameters():
                 if "layers." not in key or weight.dim() < 2:
                     continue
                 # the experts of a mixture are kept as one tensor (experts, out, in)
                 for matrix in weight if weight.dim() == 3 else [weight]:
-                    matrix.copy_(rounded(name, matrix.float()).to(matrix.dtype))
+                    plain = matrix.float()
+                    made = changed(name, plain, random) if name in CHANGED else rounded(name, plain)
+                    matrix.copy_(made.to(matrix.dtype))
     model.save_pretrained(str(folder), safe_serialization=True)
     for file in source.iterdir():
         if file.is_file() and not (folder / file.name).exists() and not file.name.endswith(
@@ -74,19 +86,44 @@ def rounded(name: str, weight: Any) -> Any:
     if name == "fp8":
         scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / FP8_MAX
         return (weight / scale).to(torch.float8_e4m3fn).float() * scale
-    top = {"int8": 127, "int6": 31, "int4": 7}[name]
+    top = {"int8": 127, "int6": 31, "int5": 15, "int4": 7}[name]
     groups = weight if name == "int8" else weight.reshape(-1, GROUP)
     scale = groups.abs().amax(dim=1, keepdim=True).clamp(min=1e-8) / top
     low = -top if name == "int8" else -top - 1
     return (torch.clamp((groups / scale).round(), low, top) * scale).reshape(weight.shape)
 
 
-def _drop_layers(model: Any) -> None:
+def changed(name: str, weight: Any, random: Any) -> Any:
+    """`weight`, a float32 matrix (out, in), after the change `name` of CHANGED; same shape and type. random: a
+    torch.Generator."""
+    import torch
+
+    if name == "pruned":
+        least = weight.abs().quantile(PRUNED, dim=1, keepdim=True)
+        return torch.where(weight.abs() < least, torch.zeros_like(weight), weight)
+    if name == "weight_noise":
+        noise = torch.randn(weight.shape, generator=random)
+    else:
+        left, right = (torch.randn(size, RANK, generator=random) for size in weight.shape)
+        noise = left @ right.T
+    return weight + noise * (SMALL * weight.norm() / noise.norm())
+
+
+def _turn_rope(config: Any) -> None:
+    """Newer versions of transformers keep the base in `rope_parameters`, older ones in `rope_theta`."""
+    known = getattr(config, "rope_parameters", None)
+    if isinstance(known, dict) and "rope_theta" in known:
+        known["rope_theta"] *= THETA
+    else:
+        config.rope_theta *= THETA
+
+
+def _drop_layers(model: Any, *, one: bool) -> None:
     import torch
 
     layers, config = model.model.layers, model.config
     total = len(layers)
-    first, gone = total * 3 // 10, total // 3
+    first, gone = (total // 2, 1) if one else (total * 3 // 10, total // 3)
     kept = [i for i in range(total) if not first <= i < first + gone]
     model.model.layers = torch.nn.ModuleList([layers[i] for i in kept])
     config.num_hidden_layers = len(kept)

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from p2p.lab.economy.detection import FAKE, HONEST
+from p2p.lab.economy.detection import FAKE, HONEST, SMART
 
 # Share of an honest token's cost that a cheat saves. Weights of n bits instead of 16 are at most 16 / n times faster,
 # in practice half of that
 # (int8 0.4, int4 0.6). Laundered answers cost one honest prefill more, for the numbers: the table's bare prefill, 0.075
 # of a generation.
+# Smart drafts: half, less the passes of the right model (evasion.json).
 SAVED = {
     HONEST: 0.0, "int8": 0.4, "int4": 0.6, "smaller_model": 0.8, "laundered_int8": 0.325, "laundered_int4": 0.525,
-    "laundered_smaller_model": 0.725, FAKE: 1.0,
+    "laundered_smaller_model": 0.725, FAKE: 1.0, SMART: 0.42,
 }
 
 

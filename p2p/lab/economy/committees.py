@@ -82,7 +82,7 @@ class Committees:
     def stack(self, node: bytes) -> str:
         """The stack that a node names in its finish records."""
         if self.of[node].strategy.stranger:
-            return f"kernels of {node.hex()[:8]}"
+            return self.of[node].strategy.kernels or f"kernels of {node.hex()[:8]}"
         return (StackClass.TORCH_CPU_BF16 if self.foreign[node] else StackClass.CPU_BF16).value
 
     def commit(self) -> None:

@@ -26,6 +26,9 @@ from p2p.base.genesis import CheckRules
 FILE = Path(__file__).parent / "detection.json"
 HONEST = "honest"
 FAKE = "fake"  # an answer made without any model, which stage 0 refuses without a prefill
+# int8 drafts that keep so close to the right model that no check between different kernels tells them from honest
+# answers (evasion.json): at its worst for the network
+SMART = "smart_drafts"
 # executor and validator have equal kernels (both vLLM), or different stacks (vLLM, torch)
 SAME, ACROSS = "same", "across"
 CASES = {  # kind of answer -> the table's case that it is measured as
@@ -101,10 +104,11 @@ def data() -> dict[str, Any]:
 def rows() -> dict[tuple[str, str], Row]:
     """(kind of answer, SAME or ACROSS) -> row, from the shipped data file."""
     body = data()
-    return {
+    found = {
         (kind, pair): fitted(body["lengths"], body["rates"][f"{kind}/{pair}"], body["limits_milli"][pair])
         for kind in CASES for pair in (SAME, ACROSS)
     }
+    return found | {(SMART, SAME): found["laundered_int8", SAME], (SMART, ACROSS): found[HONEST, ACROSS]}
 
 
 def false_alarm_rate(row: Row, tokens: int, checks: CheckRules) -> float:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from p2p.base.genesis import EconomyRules
+from p2p.lab.economy import evasion
 from p2p.lab.economy.assumptions import Assumptions
 from p2p.lab.economy.detection import ACROSS, SAME
 from p2p.lab.economy.detection import rows as rows_of_table
@@ -116,6 +118,16 @@ def table_against(played: Mapping[str, Mapping[str, Outcome]]) -> list[str]:
     return _markdown(AGAINST_HEAD, body) if body else []
 
 
+def table_of_evasion() -> list[str]:
+    """Lines of Markdown: the evasion curve under the default rules, and whether any point pays."""
+    found = evasion.table(EconomyRules(), Assumptions())
+    paying = [f"{one.point.pair}, {one.point.draft}, tau {one.point.tau:g}" for one in found if one.pays]
+    return [
+        evasion.source(), "", *_markdown(evasion.HEAD, evasion.lines(found)), "",
+        f"points that earn more than honesty: {'; '.join(paying) or 'none'}",
+    ]
+
+
 def document(
     played: Mapping[str, Mapping[str, Outcome]], grids: Sequence[Grid], about: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -130,6 +142,10 @@ def document(
             for name, found in alone(played).items()
         },
         "attacks": against(played),
+        "evasion": [
+            {**asdict(one.point), "percent_of_honesty": one.percent}
+            for one in evasion.table(EconomyRules(), Assumptions())
+        ],
         "maps": {
             g.name: {
                 "title": g.title, "x": g.x_label, "y": g.y_label, "xs": list(g.xs), "ys": list(g.ys),
@@ -151,7 +167,7 @@ def write(
     text = [f"{key}: {value}" for key, value in about.items()]
     for name, found in alone(played).items():
         text += ["", f"## {name}", "", *table(found)]
-    text += ["", "## attacks", "", *table_against(played)]
+    text += ["", "## attacks", "", *table_against(played), "", "## evasion", "", *table_of_evasion()]
     files[1].write_text("\n".join(text) + "\n")
     plots = [*(_profits(directory, name, found) for name, found in alone(played).items()), _edges(directory)]
     return [*files, *plots, *([_maps(directory, grids)] if grids else [])]

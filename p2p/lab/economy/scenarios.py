@@ -17,7 +17,8 @@ from p2p.lab.economy.world import Setting
 
 AGAINST = "against "  # scenarios of one attack each
 CITY = (
-    "10 % int4", "laundered int8", "stranger int8", "build, then cheat", "patient", "patient stranger", "lazy in 2 %",
+    "10 % int4", "laundered int8", "stranger int8", "smart stranger", "ring of smart strangers", "build, then cheat",
+    "patient", "patient stranger", "lazy in 2 %",
     "deals with itself, unknown", "deals and fakes",
 )
 

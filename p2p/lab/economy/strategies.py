@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from p2p.lab.economy.detection import FAKE, HONEST
+from p2p.lab.economy.detection import FAKE, HONEST, SMART
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Strategy:
     checking: Checking = Checking.HONEST
     # of its duties, those it does as `checking` says when that is SILENT, LAZY or RING; the others honestly
     lazy_share: float = 1.0
+    kernels: str = ""  # the name that all operators of a ring of strangers give their kernels; '': each its own
     stranger: bool = False  # names kernels that nobody calibrated, so every validator tests it as across stacks
     foreign: bool = False  # as validator it is on the minority's stack; else by chance
     nodes: int = 1  # its machine is split into so many
@@ -115,6 +116,15 @@ ALL = (
         "stranger int8", "the same, naming kernels nobody calibrated: tested across stacks", always("laundered_int8"),
         stranger=True,
     ),
+    Strategy(
+        "smart stranger", "int8 drafts kept where they lead, as a stranger: no check sees it", always(SMART),
+        stranger=True,
+    ),
+    Strategy(
+        "ring of smart strangers", "the same, all under one name of kernels, with accounts of their own", always(SMART),
+        stranger=True, kernels="kernels of a ring",
+    ),
+    Strategy("honest stranger", "computes, alone on its kernels", always(HONEST), stranger=True),
     Strategy(
         "build, then cheat", f"honest to reputation {TRUSTED}, then laundered int4 in everything",
         trusted("laundered_int4", TRUSTED),

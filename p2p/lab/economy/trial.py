@@ -14,8 +14,10 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 
@@ -70,17 +72,26 @@ def play(scenario: Scenario, seed: int) -> Played:
     return [(o.strategy.name, o.profits, o.luck, o.counts) for o in world.operators]
 
 
+def _play(one: tuple[Scenario, int]) -> Played:
+    return play(*one)
+
+
 def play_all(
-    scenarios: Sequence[Scenario], first_seed: int, jobs: int = 1, say: Callable[[str], None] = lambda text: None
+    scenarios: Sequence[Scenario], first_seed: int, jobs: int = 1, say: Callable[[str], None] = lambda text: None,
+    at: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, dict[str, Outcome]]:
-    """scenario name -> strategy -> outcome, in the order of the mix. jobs: processes. say: takes a line of progress."""
+    """scenario name -> strategy -> outcome, in the order of the mix. jobs: processes. say: takes a line of progress.
+    at: is told how many worlds of how many are played."""
     started = time.monotonic()
-    work = [(scenario, first_seed + at) for scenario in scenarios for at in range(scenario.seeds)]
-    if jobs == 1:
-        played = [play(*one) for one in work]
-    else:
-        with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            played = pool.starmap(play, work, chunksize=1)
+    work = [(scenario, first_seed + number) for scenario in scenarios for number in range(scenario.seeds)]
+    played: list[Played] = []
+    with ExitStack() as stack:
+        found: Iterable[Played] = starmap(play, work)
+        if jobs != 1:
+            found = stack.enter_context(multiprocessing.get_context("fork").Pool(jobs)).imap(_play, work)
+        for one in found:
+            played.append(one)
+            at(len(played), len(work))
     say(f"{len(work)} worlds in {time.monotonic() - started:.0f} s")
     return {
         scenario.name: gathered(

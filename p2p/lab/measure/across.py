@@ -134,8 +134,8 @@ def _row(measured: Measured, name: str, made: str, validator: str, kind: Kind, s
     """The figures of run `name`, made on machine `made`, as `validator` sees it."""
     answers, rows, own = measured.answers(name), measured.rows(name, validator), measured.rows(name, made)
     scored = [(a, r, o) for a, r, o in zip(answers, rows, own, strict=True) if a.steps]
-    plain = [_facts(a.steps, r, kind.params, a.seed) for a, r, _ in scored]
-    washed = [_facts(laundered(a, o), r, kind.params, a.seed) for a, r, o in scored]
+    plain = [facts_of(a.steps, r, kind.params, a.seed) for a, r, _ in scored]
+    washed = [facts_of(laundered(a, o), r, kind.params, a.seed) for a, r, o in scored]
     flagged, again = (sum(not weigh(facts, strangers).valid for facts in found) for found in (plain, washed))
     every = np.concatenate(plain)
     return (
@@ -144,7 +144,8 @@ def _row(measured: Measured, name: str, made: str, validator: str, kind: Kind, s
     )
 
 
-def _facts(steps: tuple[TokenStep, ...], rows: list[Row], params: Params, seed: str) -> Floats:
+def facts_of(steps: tuple[TokenStep, ...], rows: list[Row], params: Params, seed: str) -> Floats:
+    """Facts of an answer's tokens, as a validator with these rows sees them. seed: hexadecimal."""
     raw = bytes.fromhex(seed)
     positions = build(replace(HEADER, params=params, seed=raw), steps).positions()
     return np.asarray(answer_facts(positions, rows, params, raw))

@@ -38,6 +38,10 @@ EXACT_TABLE, COST_TABLE = "Refused exactly, without a model", "What a check cost
 Say = Callable[[str], None]
 
 
+def _count_nothing(more: int) -> None:
+    return
+
+
 @dataclass(slots=True)
 class Collector:
     """Fills a folder of results; `all` does everything that is missing."""
@@ -49,6 +53,16 @@ class Collector:
     runs: tuple[Run, ...] = RUNS  # rows of the plan that are wanted
     stacks: tuple[str, ...] = (VLLM, TORCH)  # stacks that generate and score
     extras: bool = True  # also measure the tables of exact attacks and of costs, on vLLM
+    count: Callable[[int], None] = _count_nothing  # so many answers more were made or scored
+
+    def work(self) -> int:
+        """How many answers are still to be made or scored."""
+        missing = 0
+        for run in self.runs:
+            answers = len(list(prompts_of(run, self.prompts)))
+            missing += answers * (run.stack in self.stacks and not self.measured.has_answers(run.name))
+            missing += answers * sum(not self.measured.has_rows(run.name, stack) for stack in self.stacks)
+        return missing
 
     async def all(self) -> None:
         """Generate, score and measure what is missing. Raises ConfigError or Unavailable when an engine fails."""
@@ -117,6 +131,7 @@ class Collector:
                 job = Job(ids, prompt.max_tokens, run.params, run.seed(prompt), ends=ends)
                 found[at] = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
             done += 1
+            self.count(1)
             if done % PROGRESS == 0:
                 self.say(f"{run.name}: {done} of {len(prompts)} answers, {time.perf_counter() - started:.0f} s")
 
@@ -140,6 +155,7 @@ class Collector:
         async def one(at: int, answer: Answer) -> None:
             async with limit:
                 rows[at] = await engine.score(answer.prompt_tokens, answer.tokens, ROW_TOP)
+            self.count(1)
 
         async with trio.open_nursery() as nursery:
             for at, answer in enumerate(answers):

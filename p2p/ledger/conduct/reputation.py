@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from p2p.ledger.conduct.kernels import is_shared
 from p2p.ledger.rules.context import Context
 from p2p.ledger.state.open_disputes import open_disputes
 from p2p.ledger.state.records import MAX_REPUTATIONS, MAX_SERVED, Conduct, Participant, Reputation, Served
@@ -23,9 +24,11 @@ MAX_REPUTATION = 100  # points
 
 def check_milli(ctx: Context, node: bytes, model: str, stack: str) -> int:
     """The probability that the next answer of `node` with this model on this stack is checked, in thousandths.
-    Reputation does not help while one of its lost disputes is open, or after an answer that no committee could get."""
+    Reputation does not help while one of its lost disputes is open, after an answer that no committee could get, or on
+    kernels that nobody shares."""
     participant, conduct = ctx.view.participant(node), ctx.view.conduct(node)
     row, doubted = served(conduct, model, stack), bool(conduct.watched_until or open_disputes(ctx.view, node))
+    doubted = doubted or not is_shared(ctx, node, model, stack)
     points = reputation(participant, model, stack) if participant and not doubted else 0
     return check_probability_milli(points, row.checked_tokens, row.booked_before, ctx.checks)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from p2p.base.codec import encode, load
+from p2p.ledger.conduct.kernels import is_shared
 from p2p.ledger.rules.context import Context
 from p2p.ledger.rules.models import spec_at
 from p2p.ledger.state import keys
@@ -57,16 +58,18 @@ def put_sums(view: View, epoch: int, record: EpochSums) -> None:
 
 def book(ctx: Context, inference: Inference) -> None:
     """M1, M2: an inference stands; its fee waits for the end of the epoch. Paid by the executor's own owner it is no
-    work.
+    work. M20: on kernels that nobody shares a part of the fee is not paid.
     """
     assert inference.finish is not None
     finish, request = inference.finish.record, inference.signed_request.request
     record = new_earning(ctx.view, ctx.epoch, finish.executor)
     tokens = finish.prompt_tokens + finish.generated
     work = 0 if record.owner == request.account else tokens * cost_factor_milli(ctx.view, inference)
+    shared = is_shared(ctx, finish.executor, request.model, finish.stack)
+    held = 0 if shared else inference.due_micro * (MILLI - ctx.economy.unshared_pay_milli) // MILLI
     put_earning(ctx.view, ctx.epoch, finish.executor, replace(
         record, fees_micro=record.fees_micro + inference.due_micro, work=min(record.work + work, MAX_SUM),
-        inferences=record.inferences + 1,
+        inferences=record.inferences + 1, unshared_micro=record.unshared_micro + held,
     ))
 
 

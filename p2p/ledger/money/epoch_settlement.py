@@ -66,14 +66,16 @@ def settle(ctx: Context) -> None:
 def _split(record: Earning, rules: EconomyRules) -> tuple[Earning, int]:
     """M8: (the record with the owner's part of the fees, the validators' part).
 
-    The part of an owner that is gone is burnt, and so are fees forfeited by fines (M16).
+    The part of an owner that is gone is burnt, and so are fees forfeited by fines (M16). Of what is held back for
+    kernels that nobody shares (M20) the validators have their part, since such answers are all checked.
     """
     fined = min(record.fined_micro, record.fees_micro)
     fees = record.fees_micro - fined
     burnt = fees * rules.burn_share_milli // MILLI
     validators = min(fees * rules.validator_share_milli // MILLI, fees - burnt)
-    paid = fees - burnt - validators if record.owner is not None else 0
-    return replace(record, paid_micro=paid, forfeited_micro=fined), validators
+    held = min(record.unshared_micro, fees)
+    paid = (fees - burnt - validators) * (fees - held) // fees if record.owner is not None and fees else 0
+    return replace(record, paid_micro=paid, forfeited_micro=fined, unshared_micro=held), validators
 
 
 def _forfeit(settlement: _Settlement, node: bytes) -> None:
@@ -127,7 +129,7 @@ def _emit(settlement: _Settlement) -> None:
         if now in known and _is_in_good_standing(known[now]) and not known[now].suspended_until:
             points[node] = weights[now] * record.work
     for node, amount in shares(min(rules.emission_micro, max(MAX_SUPPLY - minted, 0)), points).items():
-        earned = books[node].fees_micro - books[node].forfeited_micro
+        earned = books[node].fees_micro - books[node].forfeited_micro - books[node].unshared_micro
         books[node] = replace(books[node], reward_micro=min(amount, earned * rules.emission_cap_milli // MILLI))
 
 

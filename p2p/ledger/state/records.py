@@ -349,6 +349,7 @@ class Earning(Message, frozen=True):
     slashed_micro: U64 = 0  # of the collateral, when it was convicted
     fined_micro: U64 = 0  # for answers that did not stand; booked while the epoch runs
     withheld_micro: U64 = 0  # what its duties would have earned more, had it never stood alone (M17)
+    unshared_micro: U64 = 0  # of the fees, held back for kernels that nobody shares (M20); booked while the epoch runs
 
 
 class EpochSums(Message, frozen=True):

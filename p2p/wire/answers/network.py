@@ -203,6 +203,7 @@ class OwnSums(Struct, frozen=True):
     slashed_micro: Amount
     fined_micro: Amount
     withheld_micro: Amount
+    unshared_micro: Amount
 
 
 class EpochSumsRow(Struct, frozen=True):

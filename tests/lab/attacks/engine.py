@@ -13,6 +13,7 @@ from p2p.grammar.compiled import compile_grammar
 from p2p.grammar.tokenizer import GrammarTokenizer
 from p2p.verification import tape
 from p2p.verification.engine import Job, Row, TokenStep
+from p2p.verification.marks import MARKS, MarkedRow, marks
 from p2p.verification.sampling import Sampling, sampling_of
 from testnet.simulated_engine import EOS, VOCAB, Toy, text_of, tokenizer_json
 
@@ -50,6 +51,17 @@ class ToyEngine:
             row = self.toy.logprobs(context)
             rows.append({int(t): float(row[t]) for t in [*np.argsort(-row)[:top], token]})
             context.append(token)
+        return tuple(rows)
+
+    async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
+        state, context, rows = rules_of(job).begin(), [*job.prompt_tokens, *job.begun], []
+        for token in job.prefix:
+            row = self.toy.logprobs(context)
+            winner, least = marks(row, state, job.seed)
+            ids = [*np.argsort(-row)[: top - MARKS].tolist(), token, winner, least]
+            rows.append(MarkedRow({int(t): float(row[t]) for t in ids}, winner, least))
+            context.append(token)
+            state.accept(token)
         return tuple(rows)
 
     async def health(self) -> bool:

@@ -8,18 +8,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.types import Params
 from p2p.lab import attacks
+from p2p.lab.attacks import advertisement, censor, late_switch
 from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.attacks.substitution_10 import cheated
-from p2p.peer.job import prefix_steps
-from p2p.verification import check
+from p2p.peer.job import PREFIX_DEFICIT, prefix_steps
+from p2p.verification import check, tape
 from p2p.verification.artifact import Position
 from p2p.verification.engine import Job, TokenStep
+from p2p.verification.marks import MarkedRow
 from p2p.verification.statistics import LEAD, ROW_TOP, answer_facts
 from testnet.simulated_engine import EOS
 from tests.lab.attacks.engine import ToyEngine, rules_of
@@ -35,11 +38,17 @@ LISTED = {
     "temperature_tuned_int4", "replayed_answer", "lazy_validator", "colluding_validator", "framing_validator",
     "copying_validator", "cheap_validator",
     "commit_honest_serve_other", "out_of_vocabulary", "repeated_candidates", "free_claim_taken_over", "eos_prefix",
+    "weight_noise", "low_rank", "pruned", "layer_skip", "int5", "rope_theta", "laundered_weight_noise",
+    "laundered_low_rank", "laundered_pruned", "laundered_layer_skip", "laundered_int5", "laundered_rope_theta",
+    "smart_drafts", "censor", "slipped_penalty", "late_switch", "advertisement", "context_cut",
     "withholding", "ignored_mask", "grammar_dropped", "grammar_broken", "grammar_nudged",
 }
 PARAMS, TOP_P, MASK = Params(1000), Params(1000, 40, 0, 950), Params(1000, 4)
 LONG = 400  # tokens: the toy's answers end before that
-ENGINES = [name for name, attack in attacks.load().items() if not (attack.executor or attack.validator or attack.agent)]
+ENGINES = [
+    name for name, attack in attacks.load().items()
+    if not (attack.executor or attack.validator or attack.agent or name == "censor")
+]
 EXACT = [name for name, attack in attacks.load().items() if attack.exact]
 
 
@@ -64,8 +73,12 @@ def bound(number: int = 7) -> Job:
 def _job_for(name: str) -> Job:
     if name.startswith("grammar_"):
         return bound()
-    if attacks.get(name).needs == "an answer that ends before max_tokens":
+    if name == "slipped_penalty" or attacks.get(name).needs == "an answer that ends before max_tokens":
         return Job(PROMPT, LONG, PARAMS, SEED)
+    if name == "late_switch":
+        return Job(PROMPT, 40, PARAMS, SEED)
+    if name == "context_cut":
+        return Job(PROMPT[:3], 24, PARAMS, SEED)
     if name.endswith("_prompt"):
         return Job(PROMPT[:1], 24, PARAMS, SEED)  # the toy sees three tokens back
     if name == "substitution_10":
@@ -108,6 +121,42 @@ async def test_it_says_something_else_than_an_honest_host(name: str) -> None:
     assert [(s.token, s.top) for s in said] != [(s.token, s.top) for s in right]
 
 
+async def test_a_censored_word_is_what_the_tape_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that would not have said the word is honest, and one that lost it is caught."""
+    job = replace(job_for("censor"), max_tokens=12)
+    right = await collect(ToyEngine(1).generate(job))
+    said = await published(attacks.get("censor"), job)
+    assert [step.token for step in said] == [step.token for step in right], "no such word would have come"
+    monkeypatch.setattr(censor, "WORDS", (right[6].token,))
+    said = await published(attacks.get("censor"), job)
+    assert [step.token for step in said[:6]] == [step.token for step in right[:6]]
+    assert right[6].token not in [step.token for step in said]
+    assert refused(said, job) is not None or not judged(said, job).valid
+
+
+async def test_smart_drafts_lie_only_where_the_draft_leads() -> None:
+    """With an endless lead wanted every token is the right model's; with none all are the draft's."""
+    job = job_for("smart_drafts")
+    right = await collect(ToyEngine(1).generate(job))
+    cheap = await collect(ToyEngine(2).generate(job))
+    for tau, wanted in (("1000", right), ("-1000", cheap)):
+        said = await published(attacks.get(f"smart_drafts:{tau}"), job)
+        assert [step.token for step in said] == [step.token for step in wanted]
+        assert refused(said, job) is None, "its numbers are made to pass stage 0"
+    with pytest.raises(ConfigError) as caught:
+        attacks.get("int8:0.2")
+    assert caught.value.field == "cheat"
+
+
+async def test_a_late_switch_and_an_advertisement_begin_honestly() -> None:
+    for name, honest in (("late_switch", late_switch.HONEST_TOKENS), ("advertisement", advertisement.AFTER)):
+        job = job_for(name)
+        right, said = await collect(ToyEngine(1).generate(job)), await published(attacks.get(name), job)
+        assert [step.token for step in said[:honest]] == [step.token for step in right[:honest]]
+        assert [step.token for step in said] != [step.token for step in right]
+        assert not judged(said, job).valid
+
+
 @pytest.mark.parametrize("name", EXACT)
 async def test_stage_0_refuses_the_exact_ones(name: str) -> None:
     job = job_for(name)
@@ -136,7 +185,7 @@ async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number:
     assert right[-1].token == EOS
     json.loads("".join(step.text for step in right))
     assert refused(right, job) is None
-    assert judged(right, job).valid
+    assert (await judged(right, job)).valid
     dropped = await published(attacks.get("grammar_dropped"), job)
     assert "breaks the grammar" in str(refused(dropped, job))
     broken = await published(attacks.get("grammar_broken"), job)
@@ -146,12 +195,13 @@ async def test_each_lie_about_a_grammar_is_refused_by_one_answer_s_check(number:
     assert set(json.loads(text)) == {"who", "many", "kind"}, "a nudged answer is valid"
     assert text != "".join(step.text for step in right)
     at = next(at for at, (one, other) in enumerate(zip(nudged, right, strict=False)) if one.token != other.token)
-    own = await ToyEngine(1).score(PROMPT, [step.token for step in nudged], ROW_TOP)
+    own = await replayed(nudged, job)
+    assert own[at].winner == right[at].token, "whatever it took instead, a validator sees what it should have taken"
     positions = [Position(step.token, step.logprob, step.top, 0.0) for step in nudged]
     lost = -answer_facts(positions, own, job.params, job.seed, sampling=rules_of(job))[at, LEAD]
-    caught = refused(nudged, job) is not None or not judged(nudged, job).valid
-    hidden = right[at].token not in own[at]
-    assert caught or hidden or lost < check.PROOF_NATS, "it passes by a hair, or where no row shows the winner"
+    assert lost > 0
+    caught = refused(nudged, job) is not None or not (await judged(nudged, job)).valid
+    assert caught or lost < check.PROOF_NATS, "it passes by a hair"
     assert caught or number == 1, "once of twelve here, by a hair"
 
 
@@ -161,9 +211,15 @@ async def test_a_nudge_passes_where_nothing_is_to_choose() -> None:
     assert await published(attacks.get("grammar_nudged"), job) == await collect(ToyEngine(1).generate(job))
 
 
-def judged(steps: list[TokenStep], job: Job) -> check.CheckResult:
+async def replayed(steps: list[TokenStep], job: Job) -> tuple[MarkedRow, ...]:
+    answer = replace(job, prompt_tokens=PROMPT, prefix=tuple(step.token for step in steps))
+    found = await ToyEngine(1).replay(answer, ROW_TOP)
+    return tuple(row for row in found if isinstance(row, MarkedRow))
+
+
+async def judged(steps: list[TokenStep], job: Job) -> check.CheckResult:
     made, _, _ = claim(job.max_tokens, job.params, steps=steps, seed=job.seed)
-    return check.judge(made, rows(ToyEngine(1).toy, made.tokens), calibrated(), equal=True, sampling=rules_of(job))
+    return check.judge(made, await replayed(steps, job), calibrated(), equal=True, sampling=rules_of(job))
 
 
 @pytest.mark.parametrize(
@@ -255,6 +311,25 @@ async def test_nobody_takes_over_what_another_model_streamed() -> None:
     assert tuple(step.token for step in taken) == right
     other = (*right[:-1], ToyEngine(2).toy.logprobs([5]).argmin())
     wrong = Job(PROMPT, 12, PARAMS, SEED, tuple(int(t) for t in other))
+    with pytest.raises(Unavailable) as caught:
+        await prefix_steps(ToyEngine(1), wrong, rules_of(wrong))
+    assert caught.value.field == "prefix"
+
+
+async def test_a_prefix_that_loses_a_little_at_many_places_is_refused_by_the_sum() -> None:
+    """Each of its tokens loses less than the bound for one, and a successor would be left with the rest."""
+    job, state = Job(PROMPT, 48, PARAMS, SEED), rules_of(Job(PROMPT, 48, PARAMS, SEED)).begin(())
+    toy, lost = ToyEngine(1).toy, []
+    for at in range(24):
+        row = toy.logprobs([*PROMPT, *state.output])
+        scores = row + tape.gumbel_row(SEED, at, len(row))
+        first, second = (int(token) for token in np.argsort(-scores)[:2])
+        near = scores[first] - scores[second] < 0.9 and EOS not in (first, second)
+        lost.append(float(scores[first] - scores[second]) if near else 0.0)
+        state.accept(second if near else first)
+    assert max(lost) < PREFIX_DEFICIT
+    assert sum(lost) > 2.0
+    wrong = replace(job, prefix=tuple(state.output))
     with pytest.raises(Unavailable) as caught:
         await prefix_steps(ToyEngine(1), wrong, rules_of(wrong))
     assert caught.value.field == "prefix"

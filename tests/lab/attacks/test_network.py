@@ -5,7 +5,6 @@ The receipt, `ask --save` and `verify` show them to the client.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
+from tests.cli.keeps_to import keeps_to
 from tests.net_lab import Net, only
 from tests.verification.toy import calibrated, files
 
@@ -88,7 +88,7 @@ def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
     argv = [sys.executable, "-m", "p2p", "verify", "--json", *more, *engine, "--profile", str(profile)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
+    return done.returncode, dict(keeps_to("verify", done.stdout))
 
 
 def test_an_honest_answer_is_valid_for_anybody(net: Net, profile: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from p2p.lab.attacks import weights
 
 torch = pytest.importorskip("torch")
 # of the root mean square of a normal matrix; measured 0.006 to 0.11
-ERRORS = {"int8": 0.008, "int6": 0.04, "fp8": 0.05, "int4": 0.15}
+ERRORS = {"int8": 0.008, "int6": 0.04, "fp8": 0.05, "int5": 0.075, "int4": 0.15}
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -22,7 +22,7 @@ def test_a_rounding_is_as_coarse_as_its_name(name: str) -> None:
     assert ERRORS[name] / 4 < error < ERRORS[name]
     if name == "int8":
         assert all(len(row.unique()) <= 255 for row in rounded)
-    if name in ("int4", "int6"):
+    if name in ("int4", "int5", "int6"):
         assert all(len(group.unique()) <= 2 ** int(name[3:]) for group in rounded.reshape(-1, weights.GROUP))
 
 
@@ -36,6 +36,19 @@ def test_rounding_twice_changes_nothing_more() -> None:
 def test_a_row_of_zeros_stays_zero() -> None:
     for name in ERRORS:
         assert not weights.rounded(name, torch.zeros(2, 128)).any()
+
+
+@pytest.mark.parametrize("name", weights.CHANGED)
+def test_a_change_is_as_small_as_it_says(name: str) -> None:
+    random = torch.Generator().manual_seed(1)
+    weight = torch.randn(32, 256, generator=random)
+    change = weights.changed(name, weight, random) - weight
+    if name == "pruned":
+        assert (weight + change == 0).float().mean() == pytest.approx(weights.PRUNED, abs=0.01)
+        return
+    assert float(change.norm() / weight.norm()) == pytest.approx(weights.SMALL, rel=1e-3)
+    rank = int(torch.linalg.matrix_rank(change, rtol=1e-4))
+    assert rank == (weights.RANK if name == "low_rank" else 32)
 
 
 def test_unknown_weights_are_named() -> None:

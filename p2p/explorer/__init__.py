@@ -1,0 +1,1 @@
+"""p2p.explorer: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""What clients may do to a gateway, and what they get (`make gateway-abuse`)."""
