@@ -128,8 +128,8 @@ class Store:
         if found < pages * self._env.stat()["psize"]:
             self._env.close()
             raise StorageError(
-                f"{self.path}/data.mdb is cut off: it has {found} of {pages * PAGE_BYTES} bytes; restore it from a"
-                " copy, or make a new peer with a new key", field="store", code="truncated",
+                f"{self.path}/data.mdb is cut off: it has {found} of {pages * PAGE_BYTES} bytes; restore a backup"
+                " (folkmoot restore), or make a new peer with a new key", field="store", code="truncated",
             )
 
     def read(self, database: str, key: bytes) -> bytes | None:
@@ -210,7 +210,7 @@ def _size_on_disk(file: Path) -> int:
 
 def _storage_error(error: Exception, verb: str = "write") -> StorageError:
     full = isinstance(error, lmdb.DiskError) or "No space left" in str(error) or "Input/output" in str(error)
-    remedy = "free space on the disk, then start again" if full else "restore the store from a copy"
+    remedy = "free space on the disk, then start again" if full else "restore a backup (folkmoot restore)"
     return StorageError(
         f"cannot {verb} the store: {error}; {remedy}", field="store", code="disk_full" if full else "storage",
     )

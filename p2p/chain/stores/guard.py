@@ -52,7 +52,8 @@ class GuardStore:
         elif marker.exists() and not allow_missing:
             raise StorageError(
                 f"{marker} says that this key has signed, but the store holds no guard: starting could sign twice. "
-                "Restore the store, or make a new key with folkmoot init", field="guard", code="guard_missing",
+                "Restore a backup (folkmoot restore), or make a new key with folkmoot init", field="guard",
+                code="guard_missing",
             )
 
     def _read(self) -> GuardRecord | None:
