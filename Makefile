@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations evasion
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents
 export PROMPT
 
 setup: .venv/.package
@@ -136,12 +136,23 @@ bench-serve: .venv/.engine
 failover: .venv/.package
 	@$(V)/python -m tests.tools.failover $(if $(STREAMS),--streams $(STREAMS)) $(if $(AGENTS),--agents $(AGENTS))
 
+gateway-abuse: .venv/.package
+	@$(V)/python -m tests.tools.abuse $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
+
+cache: .venv/.engine
+	@$(V)/python -m tests.tools.cache_replay $(if $(TOKENS),--tokens $(TOKENS))
+
+nudges: .venv/.engine
+	@$(V)/python -m tests.tools.nudges $(if $(COUNT),--count $(COUNT))
+
+agents: .venv/.engine .venv/.node
+	@$(V)/python -m tests.tools.agents $(if $(OUT),--out $(OUT))
+
 clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
 pages: .venv/.package .venv/.node .venv/.browser
-	@$(V)/python -m pytest tests/explorer tests/gateway/test_live.py -k "explorer or page or draw or proof"
-	@$(V)/python -m tests.tools.pages_live
+	@$(V)/python -m pytest tests/explorer tests/explorer/live_pages.py
 
 pages-shots: .venv/.package .venv/.browser
 	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")

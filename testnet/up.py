@@ -57,18 +57,20 @@ class Running:
 def bring_up(
     directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str] | None, say: Say, *,
     epoch_blocks: int = 200, sprint: bool = False, joiners: int = 0, checks: CheckRules = DEFAULT_CHECKS,
-    stays: bool = False,
+    stays: bool = False, context_tokens: int = 2048,
 ) -> Running:
     """Start a new network in `directory`. On an error everything that was started is stopped.
 
     cheats: number of a peer, from 0 -> name of its attack. ml_nodes: honest vLLM servers, lent to the peers in turn;
     each kind of altered engine that the cheats need gets one more. sprint: weights come from a short sprint, in epochs
-    of SHORT_EPOCH heights. joiners, checks: as in Plan. stays: when this process has ended. say takes
-    lines of progress.
+    of SHORT_EPOCH heights. joiners, checks: as in Plan. stays: when this process has ended.
+    context_tokens: of the model. say takes lines of progress.
     """
     fresh_directory(directory, stays=stays)
     try:
-        return _bring_up(directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks)
+        return _bring_up(
+            directory, peers, ml_nodes, cheats or {}, say, epoch_blocks, sprint, joiners, checks, context_tokens
+        )
     except BaseException:
         stop(directory)
         raise
@@ -76,7 +78,7 @@ def bring_up(
 
 def _bring_up(
     directory: Path, peers: int, ml_nodes: int, cheats: Mapping[int, str], say: Say, epoch_blocks: int, sprint: bool,
-    joiners: int, checks: CheckRules,
+    joiners: int, checks: CheckRules, context: int,
 ) -> Running:
     model, urls, altered = None, list[str](), dict[int, str]()
     if ml_nodes:
@@ -84,13 +86,14 @@ def _bring_up(
 
         model = prepare_model(say)
         say(f"starting {ml_nodes} ML node{'s' if ml_nodes > 1 else ''} (vLLM, about a minute)")
-        urls = [start_ml_node(directory, f"ml{i + 1}", model, say) for i in range(ml_nodes)]
+        flags = (f"--max-model-len={context}",)
+        urls = [start_ml_node(directory, f"ml{i + 1}", model, say, flags=flags) for i in range(ml_nodes)]
         altered = _altered_nodes(directory, model, cheats, say)
     plan = Plan(
         directory, peers, model_dir=model, cheats=cheats, honest_ml_node=urls[0] if urls else "",
         serving=bool(ml_nodes), epoch_blocks=SHORT_EPOCH if sprint else epoch_blocks,
         validation_window=SHORT_WINDOW if sprint else 60, sprint=SHORT_SPRINT if sprint else NO_SPRINT,
-        joiners=joiners, checks=checks,
+        joiners=joiners, checks=checks, context_tokens=context,
     )
     folders = generate(plan)
     lent = {folder.name: altered.get(i, urls[i % len(urls)]) for i, folder in enumerate(folders)} if urls else {}

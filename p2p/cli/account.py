@@ -140,7 +140,7 @@ def run_show(options: argparse.Namespace) -> int:
         except InvalidRequest:  # a peer of an earlier version, which does not know the question
             return found, None
 
-    if options.peer:
+    if options.peer is not None:
         found, held = questions.asking(options.dir, options.peer, checked_genesis(options).network, ask_both)
     else:
         found, held = questions.asking_any(options.dir, ask_both)

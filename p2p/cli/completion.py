@@ -143,6 +143,10 @@ def _values(action: argparse.Action, directory: Path) -> list[Word]:
         return [(name, "conversation") for name in names[:MAX_NAMES]]
     if action.dest == "network" and action.metavar in ("FILE", "TOML"):
         return [(name, "network's file") for name in networks(directory)]
+    if action.dest == "target":
+        from p2p.joining.target import shipped
+
+        return [(name, "network") for name in sorted(shipped())[:MAX_NAMES]]
     if action.dest == "manifest":
         return [(name, "shipped manifest") for name in _manifests()]
     return []

@@ -111,7 +111,7 @@ def lines(page: EarningsAnswer) -> list[str]:
     found += map(_dispute, page.open)
     shown = ((name, getattr(own, key), rule) for name, key, rule in _OWN)
     found += [f"  {name:<44}{amount:>14}  {rule}" for name, amount, rule in shown if amount or rule == "M1"]
-    found.append("the whole epoch")
+    found.append("the whole epoch (all amounts are micro-credits)")
     found += [f"  {name:<44}{getattr(sums, key):>14}  {rule}" for name, key, rule in _SUMS]
     if sums.settled_at:
         verdict = "holds" if balanced(sums) else "DOES NOT HOLD"

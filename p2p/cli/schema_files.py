@@ -34,7 +34,9 @@ ONE: dict[str, Any] = {  # words of a command -> its type
     "model describe": shapes.ModelDescribed, "model add": shapes.OnChain,
     **{f"ml {action}": shapes.MlNodes for action in ("list", "add", "drain", "remove")},
     "verify-header": shapes.Headers, "prove": shapes.ProofShown, "verify": shapes.Checked,
-    "doctor": shapes.DoctorShown, "ping": shapes.Pinged, "drain": shapes.Drained, "backup": shapes.BackedUp,
+    "doctor": shapes.DoctorShown, "ping": shapes.Pinged,
+    **{f"key {action}": shapes.KeyShown for action in ("show", "lock", "unlock")}, "key consent": shapes.ConsentShown,
+    "drain": shapes.Drained, "backup": shapes.BackedUp,
     "restore": shapes.Restored, "store migrate": shapes.Migrated, "config check": shapes.ConfigChecked,
     "config show": dict[str, Any], "service show": shapes.UnitShown, "service install": shapes.UnitChanged,
     "service uninstall": shapes.UnitChanged, "attack": list[shapes.AttackRow] | dict[str, Any],
@@ -46,7 +48,7 @@ ONE: dict[str, Any] = {  # words of a command -> its type
 }
 LINES: dict[str, Any] = {  # those that print one value a line
     "serve": shapes.State, "lab-peer": shapes.State, "gateway": shapes.Listening, "join": shapes.JoinStep,
-    "top": shapes.TopShown,
+    "top": shapes.TopShown, "explorer": shapes.ExplorerListens,
 }
 
 

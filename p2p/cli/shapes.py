@@ -166,6 +166,21 @@ class JoinStep(Struct):
     seconds: float
 
 
+class KeyShown(Struct, omit_defaults=True):
+    file: str
+    public: str
+    locked: bool
+    peer_id: str = ""
+
+
+class ConsentShown(Struct):
+    consent: str  # NODE:SIGNATURE
+
+
+class ExplorerListens(Struct, tag="listening", tag_field="event"):
+    url: str
+
+
 class Drained(Struct):
     ended: bool
     seconds: float

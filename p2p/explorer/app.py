@@ -32,7 +32,7 @@ API = "/explorer/api/"
 _SOON_S = 1.0  # for which an answer about the tip is kept
 _LONG_S = 600.0  # and one that does not change
 _PAGES = {"/explorer/": "index.html", "/chat/": "chat.html"}
-_MOVED = {"/": b"/explorer/", "/explorer": b"/explorer/", "/chat": b"/chat/"}
+_MOVED = {"/": "/explorer/", "/explorer": "/explorer/", "/chat": "/chat/"}
 Pairs = list[tuple[bytes, bytes]]
 Make = Callable[[Asked], Awaitable[Any]]
 
@@ -112,7 +112,7 @@ class Explorer:
             if path.startswith(API):
                 await self._api(path.removeprefix(API), scope, send)
             elif path in _MOVED:
-                await _send(send, 302, b"", [(b"location", _MOVED[path])])
+                await _send(send, 302, b"", [(b"location", _MOVED[path].encode())])
             else:
                 await self._file(path, scope, send)
         finally:

@@ -96,7 +96,7 @@ def test_answers_of_a_running_peer_keep_to_their_schemas(net: Net, say: Say, tmp
     assert say("prove", "account", net.client(), dir=home)["record"]["balance_micro"] > 0
     assert say("block", "999999", dir=home, status=2)["error"]["code"] == "not_found"
     assert say("ping", net.address(1), "--listen", "/ip4/127.0.0.1/tcp/0")["steps"][0]["state"] == "ok"
-    assert say("backup", str(tmp_path / "b"), dir=home)["bytes"] > 0
+    assert say("backup", str(tmp_path / "b"), "--keys", dir=home)["bytes"] > 0
     say("restore", str(tmp_path / "b"), str(tmp_path / "again"))
     seen = say("top", "--once", dir=home)[0]
     assert seen["balance_micro"] is not None
@@ -176,6 +176,8 @@ def test_peers_and_gateways_print_a_line_for_each_event(net: Net, tmp_path: Path
     client = str(net.directory / "client")
     told = first_line("gateway", ["--dir", client, "--listen", "127.0.0.1:0", "--peer", net.address(1)])
     assert told["url"].startswith("http://127.0.0.1:")
+    shown = first_line("explorer", ["--dir", client, "--listen", "127.0.0.1:0", "--peer", net.address(1)])
+    assert shown["url"].endswith("/explorer/")
 
 
 def first_line(words: str, options: list[str]) -> Any:
@@ -249,6 +251,7 @@ def test_commands_that_need_no_network(say: Say, tmp_path: Path, monkeypatch: py
     assert [one["name"] for one in added["ml_nodes"]] == ["gpu1"]
     assert say("ml remove", "gpu1", dir=str(tmp_path / "peer"))["ml_nodes"] == []
     assert len(say("testnet write", "smoke-4", dir=str(tmp_path / "out"))["written"]) == 2
+    assert say("key show", str(tmp_path / "peer" / "node.key"))["locked"] is False
     say("help", "money")
     say("completion", "bash")
     say("attack", "--list")

@@ -168,6 +168,22 @@ def test_a_signal_gives_the_terminal_back(peer: Path, sign: signal.Signals, stat
         shown.close()
 
 
+def test_a_stop_gives_the_terminal_back_and_going_on_takes_it_again(peer: Path) -> None:
+    """Ctrl-Z. Here no shell waits, so the system lets the program go on at once."""
+    shown = Terminal(["top", "--dir", str(peer)])
+    try:
+        shown.until(b"q quit")
+        shown.process.send_signal(signal.SIGTSTP)
+        shown.until(b"\x1b[?1049l")
+        shown.until(b"\x1b[?1049h")
+        shown.until(b"q quit")
+        shown.type(b"q")
+        assert shown.end() == 0
+        assert shown.is_as_before()
+    finally:
+        shown.close()
+
+
 def test_an_error_gives_the_terminal_back(peer: Path) -> None:
     """The peer's socket goes: it is said, and the view goes on."""
     shown = Terminal(["top", "--dir", str(peer), "--every", "0.2"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +17,10 @@ from p2p.peer.config import DEFAULT_MODEL
 from testnet.processes import alive, launch, read_state, stop
 from tests.explorer.browser import connected, running
 from tests.net_lab import Net, until
+from tests.tools.abuse import deeds
+from tests.tools.abuse.lies import wrong_types
+from tests.tools.abuse.overload import overload
+from tests.tools.abuse.scene import Scene
 
 openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
 anthropic = pytest.importorskip("anthropic", reason="the SDK anthropic is not installed")
@@ -76,6 +81,22 @@ def test_a_stream_is_the_same_text_in_pieces_with_usage_in_the_end(url: str) -> 
     rows = [row for chunk in chunks if chunk.choices and chunk.choices[0].logprobs
             for row in chunk.choices[0].logprobs.content]
     assert [row.logprob for row in rows] == [row.logprob for row in whole.choices[0].logprobs.content]
+
+
+def test_what_clients_do_to_it_is_answered_and_does_no_harm(net: Net, url: str) -> None:
+    """The short form of `make gateway-abuse`; the long one waits for limits, and overloads for minutes."""
+    async def abuse() -> None:
+        async with httpx.AsyncClient() as http:
+            scene = Scene(net, url, "none", http)
+            await scene.after()
+            scene.rss_at_first = scene.rss()
+            for deed in (
+                partial(deeds.idle, count=200), deeds.large_head, deeds.large_body, deeds.wrong_text, deeds.framing,
+                deeds.pipelined, partial(wrong_types, values=({},)), partial(overload, seconds=3.0, most_rate=20.0),
+            ):
+                print(await deed(scene), await scene.after())
+
+    trio.run(abuse)
 
 
 def test_a_stop_string_ends_the_answer_and_is_not_shown(url: str) -> None:

@@ -155,6 +155,22 @@ async def test_what_is_no_request_is_answered_and_closed(raw: bytes, status: byt
         assert (await client.rest()).split(b" ")[1] == status
 
 
+@pytest.mark.parametrize("raw", [
+    post(b"", b"Transfer-Encoding: chunked") + b"0\r\n\r\n",  # beside a Content-Length
+    post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0")
+    + b"0\r\n\r\n",
+    post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"zz\r\n",
+    post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"1\r\nabc\r\n0\r\n\r\n",
+])
+async def test_what_could_end_at_two_places_is_refused_and_nothing_after_it_is_read(raw: bytes) -> None:
+    """A proxy in front may see another end: what follows would be somebody else's request."""
+    async with serving(ScriptedBackend()) as (_, connect):
+        client = connect()
+        await client.send(raw + GET)
+        assert (await client.read()).startswith(b"HTTP/1.1 400")
+        assert b"HTTP/1.1 2" not in await client.rest()
+
+
 async def test_a_silent_connection_ends(autojump_clock: MockClock) -> None:
     async with serving(ScriptedBackend()) as (server, connect):
         client, begun = connect(), trio.current_time()

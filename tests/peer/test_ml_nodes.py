@@ -241,11 +241,11 @@ async def test_a_drained_node_stays_drained_after_a_restart(tmp_path: Path, quic
         ask({"op": "ml_drain", "name": "b"})
         ask({"op": "ml_drain", "name": "b", "on": False})
     async with peer(tmp_path, quick, "a", "b") as nodes:
-        assert states(nodes) == {"a": "draining", "b": "ready"}
+        await until(lambda: states(nodes) == {"a": "draining", "b": "ready"})
         assert {await node_of(nodes) for _ in range(4)} == {"b"}
         ml_handler(nodes, lambda request: {})({"op": "ml_drain", "name": "a", "on": False})
     async with peer(tmp_path, quick, "a", "b") as nodes:
-        assert states(nodes) == {"a": "ready", "b": "ready"}
+        await until(lambda: states(nodes) == {"a": "ready", "b": "ready"})
     (tmp_path / "drained.json").write_text("{}")
     with pytest.raises(ConfigError, match="list of names"):
         MlNodes(make_config(tmp_path, {}), Gate(), quick.run_one)
@@ -256,7 +256,7 @@ async def test_what_cannot_be_written_down_is_not_drained(tmp_path: Path, quick:
         (tmp_path / "drained.json").mkdir()
         with pytest.raises(FolkmootError):
             ml_handler(nodes, lambda request: {})({"op": "ml_drain", "name": "a"})
-        assert states(nodes) == {"a": "ready"}
+        await until(lambda: states(nodes) == {"a": "ready"})
 
 
 async def test_a_wrong_question_changes_nothing(tmp_path: Path, quick: Engines) -> None:

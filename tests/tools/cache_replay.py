@@ -23,6 +23,7 @@ import httpx
 import trio
 
 from p2p.base.body import Body, Chat, ChatMessage, Role
+from p2p.base.errors import Unavailable
 from p2p.base.types import Params
 from p2p.inference.stack.model import MODEL_NAME, eos_ids, prepare_model
 from p2p.inference.vllm.engine import VllmClient
@@ -30,7 +31,7 @@ from p2p.inference.vllm.server import vllm_server
 from p2p.text.model_files import read_model_text
 from p2p.text.model_text import ModelText
 from p2p.verification.artifact import Position
-from p2p.verification.engine import Job
+from p2p.verification.engine import Job, Row
 from p2p.verification.sampling import sampling_of
 from p2p.verification.statistics import EXCESS, LEAD, ROW_TOP, answer_facts
 
@@ -43,7 +44,7 @@ QUESTIONS = (
     "Tell me about the sea.", "What came before that?", "Make a list of it.", "Who was there?", "Why?",
     "Say it in other words.", "Continue the story.", "What do you think of it?",
 )
-PATIENCE_S = 600.0
+PATIENCE_S, TRIES = 600.0, 3
 PROGRESS_TOKENS = 2000
 
 
@@ -78,7 +79,7 @@ async def conversation(client: VllmClient, text: ModelText, ends: tuple[int, ...
         steps = [step async for step in client.generate(job)]
         tokens = [step.token for step in steps]
         positions = [Position(step.token, step.logprob, step.top, 0.0) for step in steps]
-        rows = await client.score(prompt, tokens, ROW_TOP)
+        rows = await scored(client, prompt, tokens)
         facts = answer_facts(positions, rows, job.params, seed, sampling=sampling_of(job, frozenset(ends)))
         lost = note(found, turn, len(prompt), steps[-1].cached, facts[:, (LEAD, EXCESS)].tolist())
         if lost:
@@ -91,6 +92,16 @@ async def conversation(client: VllmClient, text: ModelText, ends: tuple[int, ...
         messages.append(ChatMessage(Role.ASSISTANT, text.vocabulary.text([t for t in tokens if t not in ends])))
         if found.tokens >= found.wanted:
             return
+
+
+async def scored(client: VllmClient, prompt: Sequence[int], tokens: Sequence[int]) -> Sequence[Row]:
+    """As a validator asks: again where the engine did not answer."""
+    for _ in range(TRIES - 1):
+        try:
+            return await client.score(prompt, tokens, ROW_TOP)
+        except Unavailable as error:
+            print(f"asked again: {error}", file=sys.stderr, flush=True)
+    return await client.score(prompt, tokens, ROW_TOP)
 
 
 def note(found: Found, turn: int, prompt: int, cached: int, facts: Sequence[Sequence[float]]) -> list[int]:
@@ -110,12 +121,12 @@ def note(found: Found, turn: int, prompt: int, cached: int, facts: Sequence[Sequ
     return lost
 
 
-async def measure(wanted: int, at_once: int) -> Found:
+async def measure(wanted: int, at_once: int, keep: Path | None) -> Found:
     model = prepare_model()
     text, ends, found, numbers = read_model_text(model), eos_ids(model), Found(wanted), count()
     with tempfile.TemporaryDirectory() as folder:
         flags = ("--max-model-len", "4096", "--max-num-seqs", str(at_once))
-        log = Path(folder) / "vllm.log"
+        log = (keep or Path(folder)) / "vllm.log"
         async with vllm_server(model, served_name=MODEL_NAME, log=log, flags=flags, progress=print) as url:
             client = VllmClient(url, MODEL_NAME)
             client._http.timeout = httpx.Timeout(PATIENCE_S)  # a shared machine may be slow; nothing here is timed
@@ -135,8 +146,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=50_000)
     parser.add_argument("--at-once", type=int, default=8, help="conversations at once")
+    parser.add_argument("--log", type=Path, metavar="DIR", help="keep vLLM's log there")
     options = parser.parse_args()
-    found = trio.run(measure, options.tokens, options.at_once)
+    found = trio.run(measure, options.tokens, options.at_once, options.log)
     share = found.cached / max(found.prompt, 1)
     print(f"{found.tokens} tokens in {found.turns} turns; {found.hits} turns found an earlier one in the cache, "
           f"which had {share:.0%} of all prompt tokens")

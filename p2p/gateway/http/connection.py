@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from typing import NoReturn
 
 import h11
 import structlog
@@ -74,7 +75,7 @@ class Connection:
         try:
             request = await self._request()
         except h11.RemoteProtocolError as error:
-            await self._refuse(error.error_status_hint)
+            await self.refuse(error.error_status_hint)
             return False
         if request is None:
             return False
@@ -100,6 +101,8 @@ class Connection:
                 event = self._http.next_event()
         if isinstance(event, h11.Request) and event.http_version not in (b"1.0", b"1.1"):
             raise h11.RemoteProtocolError("another version of HTTP", error_status_hint=505)
+        if isinstance(event, h11.Request) and _ends_in_two_ways(event):
+            raise h11.RemoteProtocolError("two ways to tell its end", error_status_hint=400)
         return event if isinstance(event, h11.Request) else None
 
     async def _read(self) -> bytes:
@@ -153,7 +156,7 @@ class Connection:
         """Whether no request follows this one."""
         return self._is_stopping()
 
-    async def _refuse(self, status: int) -> None:
+    async def refuse(self, status: int) -> None:
         """Answer what is no request."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
@@ -171,6 +174,13 @@ class Connection:
             left = self._timing.linger
             while left > 0 and (data := await self._read()):
                 left -= len(data)
+
+
+def _ends_in_two_ways(request: h11.Request) -> bool:
+    """Whether a proxy in front could see another end of this request than h11: then what follows would be a request of
+    somebody else (RFC 9112, 6.1)."""
+    said = {name for name, _ in request.headers}
+    return b"transfer-encoding" in said and (b"content-length" in said or request.http_version == b"1.0")
 
 
 def _has_body(request: h11.Request) -> bool:
@@ -225,15 +235,26 @@ class _Exchange:
             return {"type": "http.request", "body": b"", "more_body": False}
         try:
             event = await self._connection.next_event()
-        except (h11.RemoteProtocolError, *_BROKEN):
-            self._connection.gone()
-            self._scope.cancel()
-            await trio.sleep_forever()
+        except h11.RemoteProtocolError as error:
+            await self._break_off(error.error_status_hint)
+        except _BROKEN:
+            await self._break_off(0)
         if isinstance(event, h11.Data):
             return {"type": "http.request", "body": bytes(event.data), "more_body": True}
         self._is_end_told = True
         self._body_read.set()
         return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def _break_off(self, status: int) -> NoReturn:
+        """The body has no end that can be found. status: to say so, where nothing was said yet."""
+        if status and not self._is_started:
+            with suppress(*_BROKEN):
+                await self._connection.refuse(status)
+        else:
+            self._connection.gone()
+        self._scope.cancel()
+        await trio.sleep_forever()
+        raise AssertionError
 
     async def _send(self, message: Message) -> None:
         try:

@@ -44,11 +44,11 @@ from p2p.verification.sequential import Evidence
 from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
 
 RUN, RIGHT = "honest", {"torch": "torch bf16", "vllm": VLLM}  # names in kernel_distance.py
-TAUS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-SEEDS = 2  # tapes drawn for each text
+TAUS = (0.0, 0.05, 0.1, 0.2, 0.3)
+SEEDS = 1  # tapes drawn for each text
 JITTER = 0.06  # nats; the root mean square by which vLLM and torch differ
 LENGTHS = (64, 128, 256, 512, 1000)  # tokens of an answer, all equally likely, as in lab/economy
-EPOCHS = 40  # that are played
+EPOCHS = 20  # that are played
 ROUNDED = 50  # thousandths of a nat
 # Costs, as shares of an honest token's: a pass over weights of half or a quarter of the size, bound by memory; one
 # honest prefill for the numbers.
@@ -174,14 +174,18 @@ def main() -> int:
     parser.add_argument("dir", type=Path, help="folder of kernel_distance")
     parser.add_argument("--out", type=Path, help="write the points to this JSON file")
     parser.add_argument("--profile", type=Path, help="judge by this profile (default: the shipped one)")
+    parser.add_argument("--taus", default=",".join(map(str, TAUS)), help="nats (default: %(default)s)")
     options = parser.parse_args()
     profile = load(options.profile) if options.profile else shipped(MODEL_NAME)
     assert profile is not None, "no profile is shipped"
     measured = Measured(options.dir)
+    taus = tuple(float(tau) for tau in options.taus.split(","))
     drafts = [name for name in DRAFT_COST if measured.has_rows(RUN, name)]
-    found = curve(measured, profile, drafts, TAUS)
+    found = curve(measured, profile, drafts, taus)
     if options.out:
-        body = {"profile": profile.hash(), "points": [asdict(point) for point in found]}
+        texts = len(measured.answers(RUN))
+        about = f"python -m p2p.lab.measure.drafts, {texts} texts, {SEEDS} tapes, profile {profile.hash()[:12]}"
+        body = {"from": about, "points": [asdict(point) for point in found]}
         options.out.write_text(json.dumps(body, indent=1) + "\n")
     return 0
 

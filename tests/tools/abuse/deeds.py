@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -32,7 +33,7 @@ async def received(stream: trio.SocketStream) -> bytes:
 
 def statuses(raw: bytes) -> list[int]:
     """The status of each answer in what came."""
-    return [int(part[:3]) for part in raw.split(b"HTTP/1.1 ")[1:]]
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3})[ \r]", raw)]
 
 
 def head(scene: Scene, *lines: str, path: str = "/v1/chat/completions", method: str = "POST") -> bytes:
@@ -100,14 +101,14 @@ async def half_open(scene: Scene) -> str:
     return f"half a head: {shown(heads)} after 10 s; half a body: {shown(bodies)} after 30 s"
 
 
-async def idle(scene: Scene) -> str:
-    streams = [await scene.connect() for _ in range(IDLE)]
+async def idle(scene: Scene, count: int = IDLE) -> str:
+    streams = [await scene.connect() for _ in range(count)]
     try:
         grown = await scene.after()
     finally:
         for stream in streams:
             await stream.aclose()
-    return f"{IDLE} connections stay open; the next client: {grown}"
+    return f"{count} connections stay open; the next client: {grown}"
 
 
 async def slow_head(scene: Scene) -> str:
@@ -180,8 +181,6 @@ FRAMINGS: tuple[tuple[str, tuple[str, ...], bytes], ...] = (
     ("two codings", ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"), b"0\r\n\r\n"),
     ("a tab in the coding", ("Transfer-Encoding:\tchunked\x0b",), b"0\r\n\r\n"),
     ("a blank before the colon", ("Content-Length : 0",), b""),
-    ("a blank before the name", (" Content-Length: 0",), b""),
-    ("a folded line", ("X-A: 1", " Content-Length: 0"), b""),
     ("a name of two lines", ("X-A\n: 1",), b""),
     ("a zero byte", ("X-A: \x00",), b""),
     ("no chunk size", ("Transfer-Encoding: chunked",), b"zz\r\n\r\n"),
@@ -191,9 +190,13 @@ FRAMINGS: tuple[tuple[str, tuple[str, ...], bytes], ...] = (
     ("an endless chunk extension", ("Transfer-Encoding: chunked",), b"1;" + b"a" * 100_000),
     ("a second Host", ("Host: other",), b""),
 )
+# A line that begins with a blank belongs to the one before (RFC 9112, 5.2): the request has no body, and the next one
+# is a request.
+FOLDED = (" Content-Length: 44", "\tTransfer-Encoding: chunked")
 LINES = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/3.0\r\n\r\n", b"GET /\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00",
     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", b"GET http://[ HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
+    b"POST /v1/models HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED.encode(),
     b"\r\n" * 50_000, b"\x00" * 100_000, b"GET " + b"/" * 200_000 + b" HTTP/1.1\r\n\r\n",
 )
 
@@ -204,9 +207,12 @@ async def framing(scene: Scene) -> str:
     found = Counter[str]()
     for name, lines, body in FRAMINGS:
         got = statuses(await exchange(scene, head(scene, *lines) + body + SMUGGLED.encode()))
-        assert len(got) <= 1, (name, got)
-        assert not got or 400 <= got[0] < 500, (name, got)
-        found[f"{got[0]} and closed" if got else "closed"] += 1
+        assert len(got) == 1, (name, got)
+        assert 400 <= got[0] <= 501, (name, got)
+        found[f"{got[0]} and closed"] += 1
+    for line in FOLDED:
+        got = statuses(await exchange(scene, head(scene, "X-A: 1", line) + SMUGGLED.encode()))
+        assert len(got) == 2, (line, got)
     for line in LINES:
         got = statuses(await exchange(scene, line))
         assert all(400 <= one < 600 for one in got), (line[:30], got)

@@ -66,11 +66,12 @@ async def capacity(scene: Scene, http: httpx.AsyncClient, seconds: float) -> flo
     return found.in_time / seconds
 
 
-async def overload(scene: Scene, seconds: float) -> str:
+async def overload(scene: Scene, seconds: float, most_rate: float = 1000.0) -> str:
+    """most_rate: requests a second at most, for a short form."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # each request is another client's
     async with httpx.AsyncClient(limits=limits) as http:
         able = await capacity(scene, http, min(seconds, 60.0))
-        rate = max(TIMES * able, LEAST_RATE)
+        rate = min(max(TIMES * able, LEAST_RATE), most_rate)
         before, found = scene.memory(), Counted()
         ends, peak, sent = trio.current_time() + seconds, dict(before), 0
         async with trio.open_nursery() as nursery:
