@@ -195,8 +195,10 @@ class Validator:
                 rows = await rows_of(
                     ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
                 )
-            except InvalidRequest as error:  # the model has no such tokens, so it did not give them
-                return Opinion(check.refused(error.message))
+            except InvalidRequest as error:
+                if error.field != "tokens":
+                    raise Unavailable(error.message, field="ml_node") from error
+                return Opinion(check.refused(error.message))  # the model has no such tokens, so it did not give them
         weigh = partial(self.weigh, artifact, rows, ready.stack, claim.spec.profile_hash, sampling=asked.sampling)
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
 
