@@ -60,7 +60,8 @@ def conduct(net: Net, node: str) -> dict[str, Any]:
 
 def event(log: Path, words: str) -> dict[str, Any]:
     """The first line of a JSON log with these words; {} where there is none."""
-    found = [json.loads(line) for line in log.read_text().splitlines() if words in line]
+    lines = log.read_text().splitlines() if log.exists() else []
+    found = [json.loads(line) for line in lines if words in line]
     return dict(found[0]) if found else {}
 
 

@@ -43,6 +43,11 @@ def points() -> tuple[Point, ...]:
     return tuple(Point(**one) for one in json.loads(FILE.read_text())["points"])
 
 
+def source() -> str:
+    """Where the shipped curve comes from."""
+    return str(json.loads(FILE.read_text())["from"])
+
+
 def earned(point: Point, rules: EconomyRules, assume: Assumptions) -> Earned:
     """Only `equal` kernels can be shared ones: whoever shares them could check on them."""
     pay = kept(rules) * (1.0 if point.pair == EQUAL else rules.unshared_pay_milli / MILLI)

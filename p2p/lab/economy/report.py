@@ -123,7 +123,7 @@ def table_of_evasion() -> list[str]:
     found = evasion.table(EconomyRules(), Assumptions())
     paying = [f"{one.point.pair}, {one.point.draft}, tau {one.point.tau:g}" for one in found if one.pays]
     return [
-        *_markdown(evasion.HEAD, evasion.lines(found)), "",
+        evasion.source(), "", *_markdown(evasion.HEAD, evasion.lines(found)), "",
         f"points that earn more than honesty: {'; '.join(paying) or 'none'}",
     ]
 

@@ -183,7 +183,9 @@ def main() -> int:
     drafts = [name for name in DRAFT_COST if measured.has_rows(RUN, name)]
     found = curve(measured, profile, drafts, taus)
     if options.out:
-        body = {"profile": profile.hash(), "points": [asdict(point) for point in found]}
+        texts = len(measured.answers(RUN))
+        about = f"python -m p2p.lab.measure.drafts, {texts} texts, {SEEDS} tapes, profile {profile.hash()[:12]}"
+        body = {"from": about, "points": [asdict(point) for point in found]}
         options.out.write_text(json.dumps(body, indent=1) + "\n")
     return 0
 
