@@ -87,6 +87,10 @@ def test_a_peer_serves_http_and_a_fault_there_does_not_end_it(net: Net) -> None:
     ))
     assert chunks[-1].choices[0].finish_reason == "length"
     assert httpx.get(f"{url}/v1/folkmoot/account").json()["account"] == owner
+    name = raw.headers["x-folkmoot-inference"]
+    found = until(lambda: httpx.get(f"{url}/explorer/api/search?q={name[:12]}").json()["found"], 60)
+    assert [one["id"] for one in found] == [name], "the explorer stands on the same port"
+    assert httpx.get(f"{url}/chat/").status_code == 200
     said = [json.loads(line) for line in (net.folders[PEER] / "log" / "http.log").read_text().splitlines()
             if line.startswith("{")]
     assert {"state": "http", "text": url} in said

@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dir", type=Path, default=Path(".bench/verify"), help="what was measured (default: %(default)s)",
     )
+    parser.add_argument("--model", type=Path, help="folder of the model that is measured (default: the small model)")
     parser.add_argument("--out", type=Path, help="where table, plots and profile go (default: DIR/report)")
     parser.add_argument(
         "--small", action="store_true", help="few short answers on the torch stack: a check, not a result",
@@ -53,7 +54,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    started, model = time.monotonic(), prepare_model()
+    started, model = time.monotonic(), options.model or prepare_model()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:6.0f} s] {text}", flush=True)

@@ -18,7 +18,7 @@ import trio
 
 from p2p.base.body import one_message
 from p2p.inference.stack.kernels import stack_name
-from p2p.inference.stack.model import MODEL_NAME, eos_ids
+from p2p.inference.stack.model import eos_ids
 from p2p.inference.vllm.engine import VllmClient
 from p2p.inference.vllm.server import vllm_server
 from p2p.lab import attacks
@@ -98,8 +98,8 @@ class Collector:
             folder = await trio.to_thread.run_sync(weights.prepare, attack.weights, self.say, self.model)
         if stack == VLLM:
             log, flags = self.measured.directory / "log" / f"{name}.log", attack.vllm_flags if attack else ()
-            async with vllm_server(folder, served_name=MODEL_NAME, log=log, flags=flags, progress=self.say) as url:
-                client = VllmClient(url, MODEL_NAME)
+            async with vllm_server(folder, served_name=self.model.name, log=log, flags=flags, progress=self.say) as url:
+                client = VllmClient(url, self.model.name)
                 try:
                     yield client
                 finally:

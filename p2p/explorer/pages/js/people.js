@@ -31,7 +31,7 @@ export async function participants ({ get, query }) {
         { head: 'Evidence', num: true, title: 'against it as executor, in nats', cell: ({ conduct }) => (conduct.log_e_milli / 1000).toFixed(2) },
         { head: 'Convictions', num: true, cell: ({ conduct }) => conduct.convictions ? h('span', { class: 'bad' }, conduct.convictions) : '0' },
         { head: 'Owner', cell: ({ conduct }) => accountId(conduct.owner) }
-      ], page.participants, 'Nobody has registered yet. `folkmoot serve` and `folkmoot account register` do.'),
+      ], page.participants, ['Nobody has registered yet. ', h('code', {}, 'folkmoot account register'), ' does.']),
       pager(page.next, next => `/explorer/#/participants?start=${next}`, 'More'))
     ]
   }
