@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | cheats | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | cheats | families | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents
 export PROMPT
 
 setup: .venv/.package
@@ -29,6 +29,10 @@ engine: .venv/.engine
 
 .venv/.node: .venv/.package scripts/install.py
 	@$(PYTHON) scripts/install.py node
+	@touch $@
+
+.venv/.family: .venv/.engine scripts/install.py p2p/inference/stack/gemma.py p2p/inference/stack/gemma_chat.jinja
+	@$(PYTHON) scripts/install.py family
 	@touch $@
 
 .venv/.network: .venv/.package
@@ -56,14 +60,14 @@ monitoring: .venv/.monitoring
 operations: .venv/.monitoring
 	@$(V)/python -m pytest -q -s tests/peer/test_operations_net.py tests/peer/operations_net.py
 
-test: check .venv/.node .venv/.network .venv/.monitoring .venv/.browser
+test: check .venv/.node .venv/.family .venv/.network .venv/.monitoring .venv/.browser
 	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench
 
 bench-verify: .venv/.engine
-	@$(V)/python -m p2p.lab.measure $(if $(SMALL),--small --dir .bench/small)
+	@$(V)/python -m p2p.lab.measure $(if $(MODEL),--model "$(MODEL)" --dir ".bench/$(notdir $(MODEL))") $(if $(SMALL),--small --dir .bench/small$(if $(MODEL),-$(notdir $(MODEL))))
 
 cheats: .venv/.engine
 	@$(V)/python -m testnet.cheats $(if $(CAST),--cast $(CAST))
@@ -72,6 +76,9 @@ cheats: .venv/.engine
 evasion: .venv/.engine
 	@$(V)/python -m p2p.lab.measure.kernel_distance $(or $(CURVE),.bench/curve)
 	@$(V)/python -m p2p.lab.measure.drafts $(or $(CURVE),.bench/curve) --out p2p/lab/economy/evasion.json
+
+families: .venv/.family
+	@$(V)/python -m testnet.families $(if $(SHORT),--short)
 
 sim: .venv/.package
 	@$(V)/python -m tests.sim --seeds $(SEEDS) --first $(FIRST)
@@ -152,8 +159,7 @@ clients: .venv/.engine .venv/.node
 	@$(V)/python -m tests.tools.clients $(if $(URL),--url "$(URL)") $(if $(KEY),--key "$(KEY)") $(if $(MODEL),--model "$(MODEL)") $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick) $(if $(OUT),--out $(OUT))
 
 pages: .venv/.package .venv/.node .venv/.browser
-	@$(V)/python -m pytest tests/explorer tests/gateway/test_live.py -k "explorer or page or draw or proof"
-	@$(V)/python -m tests.tools.pages_live
+	@$(V)/python -m pytest tests/explorer tests/explorer/live_pages.py
 
 pages-shots: .venv/.package .venv/.browser
 	@$(V)/python -m tests.tools.pages_shots $(if $(STATES),--states $(STATES)) $(if $(OUT),--out $(OUT)) $(if $(URL),--url "$(URL)")

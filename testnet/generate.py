@@ -41,6 +41,7 @@ class PeerPlan:
     name: str  # of its folder
     weight: int = 10  # in the genesis file; 0: it may take requests, and neither votes nor is drawn
     serves: bool = True  # a model
+    models: tuple[str, ...] = ()  # that it serves; (): the plan's first one
     registered: bool = True  # False: it is not in the genesis file and may register later
     cheat: str = ""  # name of its attack
     settings: Mapping[str, Any] = field(default_factory=dict)  # of its config.toml alone
@@ -54,6 +55,7 @@ class Plan:
     peers: int
     network: str = "testnet"
     model_dir: Path | None = None  # the model that is served; None: an invented one, for a fake ML node
+    more_models: Mapping[str, Path] = field(default_factory=dict)  # name -> folder, besides that in model_dir
     cheats: Mapping[int, str] = field(default_factory=dict)  # number of a peer, from 0 -> name of its attack
     honest_ml_node: str = ""  # URL of the ML node that cheats check others' work with
     context_tokens: int = 2048  # of the model, prompt and answer together
@@ -91,14 +93,20 @@ def generate(plan: Plan) -> list[Path]:
     owners = {folder: Key.generate() for folder in folders}
     client = Key.generate()
     first = tuple(
-        GenesisPeer(keys[folder].public, owners[folder].public, peer.weight, (DEFAULT_MODEL,) if peer.serves else ())
+        GenesisPeer(
+            keys[folder].public, owners[folder].public, peer.weight,
+            (peer.models or (DEFAULT_MODEL,)) if peer.serves else (),
+        )
         for folder, peer in zip(folders, peers, strict=True) if peer.registered
     )
     accounts = (GenesisAccount(client.public, CLIENT_BALANCE_MICRO), *plan.accounts)
     # planted faults are paid by the planter's owner, collateral by the depositor
     if len(first) < len(peers) or any(name == "plant_interval_ms" for name, _ in plan.settings):
         accounts += tuple(GenesisAccount(owners[f].public, CLIENT_BALANCE_MICRO) for f in folders)
-    models = (_spec(plan.model_dir, plan.context_tokens),)
+    models = tuple(
+        _spec(name, path, plan.context_tokens)
+        for name, path in ((DEFAULT_MODEL, plan.model_dir), *plan.more_models.items())
+    )
     genesis = Genesis(
         VERSION, plan.network, time.time_ns() // 1_000_000, first, accounts, models,
         validation_window=plan.validation_window, epoch_blocks=plan.epoch_blocks, checks=plan.checks,
@@ -142,7 +150,7 @@ def _lab(plan: Plan, peer: PeerPlan, friends: list[str]) -> dict[str, Any]:
     return lab
 
 
-def _spec(model_dir: Path | None, context: int) -> ModelSpec:
+def _spec(name: str, model_dir: Path | None, context: int) -> ModelSpec:
     """What the genesis file says of the model in `model_dir`; None: of the simulated one."""
     if model_dir is None:
         from testnet.simulated_engine import EOS, TEMPLATE, tokenizer_json
@@ -158,10 +166,11 @@ def _spec(model_dir: Path | None, context: int) -> ModelSpec:
         weights, template = weights_hash(model_dir), facts.text.template_hash
         files = {
             "vocabulary": facts.vocabulary, "tokenizer_hash": facts.text.tokenizer_hash, "eos_ids": facts.eos_ids,
+            "template_tokens": facts.template_tokens,
             # a template that shows no tools names no format; calls that are asked for by a grammar need one
-            "template_tokens": facts.template_tokens, "tool_format": facts.tool_format or "hermes",
+            "tool_format": facts.tool_format or ("hermes" if name == DEFAULT_MODEL else ""),
         }
     return ModelSpec(
-        DEFAULT_MODEL, weights, template, "bfloat16", PRICE_MICRO, 1, context,
-        kernel_distance_milli=KERNEL_DISTANCE_MILLI, **files,
+        name, weights, template, "bfloat16", PRICE_MICRO, 1, context,
+        kernel_distance_milli=KERNEL_DISTANCE_MILLI if name == DEFAULT_MODEL else 0, **files,
     )

@@ -1,6 +1,6 @@
 """Where the time to the first token goes: a table by hop, of answers that were just given.
 
-Law: only reads what peers and gateway say of an answer (marks, Server-Timing). All clocks are this machine's one.
+Law: only reads what peers and gateway say of an answer (hops, Server-Timing). All clocks are this machine's one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _one(network: Running, answer: Answer) -> list[float] | None:
     marks: dict[str, float] = {}
     for folder in network.folders:
         try:
-            marks |= call(folder, {"op": "marks", "id": answer.inference})["marks"]
+            marks |= call(folder, {"op": "hops", "id": answer.inference})["marks"]
         except FolkmootError:  # a peer without an answer has no part of it
             continue
     parts = {name: float(took) for name, took in re.findall(r"(\w+);dur=([\d.]+)", answer.timing)}

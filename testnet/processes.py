@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.files import make_folder, open_output, write_file
 from p2p.lab.settings import FILE as LAB_FILE
@@ -185,15 +186,16 @@ def up(
 
 
 def start_ml_node(
-    directory: Path, name: str, model: Path, say: Say, *, module: str = "p2p.inference.vllm.server",
-    flags: Sequence[str] = (),
+    directory: Path, name: str, model: Path, say: Say, *, serves: str = DEFAULT_MODEL,
+    module: str = "p2p.inference.vllm.server", flags: Sequence[str] = (),
 ) -> str:
     """Start an ML node, pass on its lines of progress, and wait for its line `ready URL`. Returns the URL.
 
-    flags: more of vLLM's own. Raises Unavailable when it ends, or is not ready within ML_NODE_TIMEOUT_S.
+    serves: the model's name in requests. flags: more of vLLM's own. Raises Unavailable when it ends, or is not ready
+    within ML_NODE_TIMEOUT_S.
     """
     log = directory / "log" / f"{name}.out"
-    argv = [module, "--model", str(model), "--log", str(directory / "log" / f"{name}.log"), *flags]
+    argv = [module, "--model", str(model), "--name", serves, "--log", str(directory / "log" / f"{name}.log"), *flags]
     start(name, argv, log, directory)
     shown, deadline = 0, time.monotonic() + ML_NODE_TIMEOUT_S
     while time.monotonic() < deadline:

@@ -16,6 +16,7 @@ from p2p.base.keys import Key
 from p2p.base.toml_file import dump_toml
 from p2p.client.network_file import dump_network
 from p2p.lab import attacks
+from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
 from testnet.processes import Say, fresh_directory, read_state, start_ml_node, stop, up
@@ -118,6 +119,8 @@ def _altered_nodes(directory: Path, model: Path, cheats: Mapping[int, str], say:
         if kind not in found:
             say(f"starting the ML node of {name}: {attack.weights or ' '.join(attack.vllm_flags)}")
             folder = weights.prepare(attack.weights, say, model) if attack.weights else model
-            found[kind] = start_ml_node(directory, f"ml-{attack.weights or name}", folder, say, flags=attack.vllm_flags)
+            found[kind] = start_ml_node(
+                directory, f"ml-{attack.weights or name}", folder, say, serves=DEFAULT_MODEL, flags=attack.vllm_flags,
+            )
         urls[index] = found[kind]
     return urls

@@ -20,7 +20,7 @@ ALLOWED = {
     "llguidance": ("p2p/grammar/",),
     "vllm": ("p2p/inference/vllm/",),
     "torch": ("p2p/inference/", "p2p/verification/tape_torch.py", "p2p/lab/attacks/weights.py"),
-    "transformers": ("p2p/inference/stack/model.py", "p2p/lab/attacks/weights.py", "p2p/inference/torch/"),
+    "transformers": ("p2p/inference/", "p2p/lab/attacks/weights.py"),
 }
 PURE = (
     "p2p/ledger/", "p2p/gossipsub/", "p2p/scheduling/", "p2p/consensus/machine.py", "p2p/consensus/votes.py",

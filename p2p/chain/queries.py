@@ -18,7 +18,7 @@ from p2p.base.serving_limits import MAX_MODEL_NAME
 from p2p.wire.answers.accounts import TransactionAnswer
 from p2p.wire.answers.genesis import genesis_answer
 from p2p.wire.answers.model_files import ModelFileAnswer, model_file_answer, no_model_file
-from p2p.wire.answers.status import ConnectedPeer, MarksAnswer, OwnerStatus, PeersAnswer, PublicStatus
+from p2p.wire.answers.status import ConnectedPeer, HopsAnswer, OwnerStatus, PeersAnswer, PublicStatus
 
 if TYPE_CHECKING:
     from p2p.chain.chain import Chain
@@ -40,13 +40,13 @@ class Queries:
 
     status: what the peer's owner is told of it. peers: ids of the peers that are connected. transaction: what became of
     an account's transaction, by its id. files: a model's tokenizer or chat template by its SHA-256; None: not here.
-    marks: when an inference passed which step here.
+    hops: when an inference passed which step here.
     """
 
     def __init__(
         self, chain: Chain, status: Callable[[], OwnerStatus], peers: Callable[[], tuple[str, ...]],
         transaction: Callable[[bytes], TransactionAnswer], files: Callable[[bytes], bytes | None] = lambda wanted: None,
-        marks: Callable[[bytes], dict[str, int]] = lambda inference_id: {},
+        hops: Callable[[bytes], dict[str, int]] = lambda inference_id: {},
     ) -> None:
         answers, beginning = chain.answers, encode(chain.genesis)
         self._ops: dict[str, Operation] = {
@@ -56,7 +56,7 @@ class Queries:
             "account": lambda asked: answers.account(_hex(asked, "account"), _number(asked, "since", 0)),
             "held": lambda asked: answers.held(_hex(asked, "account")),
             "tip": lambda asked: answers.tip(_hex(asked, "account"), _model(asked), _number(asked, "since", 0)),
-            "marks": lambda asked: MarksAnswer(marks(_hex(asked, "id"))),
+            "hops": lambda asked: HopsAnswer(hops(_hex(asked, "id"))),
             "inference": lambda asked: answers.inference(_hex(asked, "id")),
             "block": lambda asked: answers.block(_height(asked)),
             "light": lambda asked: answers.light(_height(asked)),

@@ -80,15 +80,22 @@ def read_spec(options: argparse.Namespace) -> ModelSpec:
         )
     if options.context > facts.context_tokens:
         raise ConfigError(f"the model's context has {facts.context_tokens} tokens", field="context")
+    weights = weights_hash(options.path)
     judged = profile.load(options.profile) if options.profile else profile.shipped(name)
-    if judged is None:
+    if judged is None and options.action == "add":
         raise ConfigError(
             f"no calibration of {name} is shipped, and nobody could check it; make one with "
             f"`folkmoot calibrate {options.path}` and give it as --profile", field="profile",
         )
+    if judged is not None and (judged.model, judged.weights_hash) != (name, weights.hex()):
+        raise ConfigError(
+            f"the profile is of {judged.model} with the weights {judged.weights_hash[:12]}, this is {name} with "
+            f"{weights.hex()[:12]}; validators would call honest answers cheating", field="profile",
+        )
     return ModelSpec(
-        name, weights_hash(options.path), facts.text.template_hash, options.precision, options.price, 1,
-        options.context or facts.context_tokens, facts.text.tokenizer_hash, profile_hash=judged.hash(),
+        name, weights, facts.text.template_hash, options.precision, options.price, 1,
+        options.context or facts.context_tokens, facts.text.tokenizer_hash,
+        profile_hash=judged.hash() if judged else "",
         vocabulary=facts.vocabulary, eos_ids=facts.eos_ids, template_tokens=facts.template_tokens,
         tool_format=facts.tool_format,
     )
@@ -102,5 +109,6 @@ def _plain(spec: ModelSpec) -> dict[str, Any]:
         "template_tokens": ", ".join(f"{name} {token}" for name, token in spec.template_tokens),
         "vocabulary": spec.vocabulary, "end_tokens": ", ".join(map(str, spec.eos_ids)),
         "context_tokens": spec.context_tokens, "tool_format": spec.tool_format or "none", "precision": spec.precision,
-        "price_micro": spec.price_micro, "profile_hash": spec.profile_hash,
+        "price_micro": spec.price_micro,
+        "profile_hash": spec.profile_hash or "none: calibrate it before it is added (folkmoot calibrate)",
     }

@@ -18,7 +18,6 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-import structlog
 import trio
 
 from p2p.base.body import check_body
@@ -36,10 +35,8 @@ from p2p.client.shown import Shown
 from p2p.client.signing import RequestSigner
 from p2p.client.stream import AnswerStream, follow_into
 from p2p.gossip.host import Network
-from p2p.machine.tracing import spanned
+from p2p.machine.tracing import say, spanned
 from p2p.wire.frames import Ask, pack_frame
-
-log = structlog.get_logger()
 
 Events = AsyncGenerator[Event, None]
 
@@ -174,8 +171,7 @@ class Asking:
         peer, signed, drawn = self.to.peer_id, self.signed, self._drawn
         assert signed is not None  # _sign came first
         stream, ended = await self.network.open_stream(peer, "infer"), False
-        name = signed.inference_id.hex()
-        log.info("a question is sent", inference=name, peer=peer)
+        say("a question is sent", signed.inference_id, peer=peer)
         try:
             await stream.send(pack_frame(Ask(VERSION, signed, self._body, self.question.rows)))
             shown = self.shown or Shown(self.question.body.stop)
@@ -185,12 +181,12 @@ class Asking:
             async for event in follow_into(stream, self.answer, self._signer.query):
                 if isinstance(event, Done):
                     ended = True
-                    log.info("an answer is complete", inference=name, tokens=event.receipt.output_tokens)
+                    say("an answer is complete", signed.inference_id, tokens=event.receipt.output_tokens)
                     self._keep_price(event)
                 yield event
         finally:
             if not ended:
-                log.info("an answer is broken off", inference=name, peer=peer)
+                say("a question ends without its answer", signed.inference_id, peer=peer)
             # a reset tells the agent to stop and to charge for no more
             await (stream.close() if ended else stream.reset())
 

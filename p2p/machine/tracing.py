@@ -17,6 +17,12 @@ Fact = str | int | float | bool
 EACH = "_each"
 
 
+def say(event: str, inference_id: bytes, **fields: object) -> None:
+    """A line about an inference, for a library: without a log that its program configured, it says nothing."""
+    if structlog.is_configured():
+        structlog.get_logger().info(event, inference=inference_id.hex(), **fields)
+
+
 class Tracer(Protocol):
     """Records spans (tracing_otel.py)."""
 

@@ -53,7 +53,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ml_node_key: Path | None = None  # file with its API key
     # tokenizer.json or its folder; None: in model_path, else where the shipped model is kept
     tokenizer: Path | None = None
-    profile: Path | None = None  # calibration of the checks; None: the one that is shipped
+    profile: Path | None = None  # calibration of its own model's checks; for other models the shipped ones hold
     engine: Text = "vllm"  # or "torch": plain torch and transformers, in the peer's own process
     engine_threads: Count | None = None  # of torch; None: all cores
     engine_flags: tuple[Text, ...] = ()  # passed to vLLM as they are

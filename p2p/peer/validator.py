@@ -81,7 +81,7 @@ class Validator:
     open_stream: OpenStream
     # None until the ML node is there, and while it is gone; it scores with `ready.checks`
     ready: ReadyEngine | None = None
-    profile: profile.Profile | None = None  # None: the one that is shipped for the model
+    profile: profile.Profile | None = None  # of its own model; for others the one that is shipped for them
     load: Load = field(default_factory=Load)
     metrics: Registry = field(default_factory=partial(Registry, PEER))
     place: HoldPlace | None = None  # the scheduler's; None: _places
@@ -235,9 +235,10 @@ class Validator:
         validators of the model must use, '' for any. sampling: how the request wants its answer sampled. Raises
         Unavailable if this stack is not calibrated or the profile is another one."""
         stack = artifact.header.stack
-        found = self.profile or profile.shipped(artifact.header.model)
-        if found is None or found.model != artifact.header.model:
-            raise Unavailable(f"no calibration of {artifact.header.model}; run: folkmoot calibrate", field="profile")
+        model = artifact.header.model
+        found = self.profile if self.profile is not None and self.profile.model == model else profile.shipped(model)
+        if found is None:
+            raise Unavailable(f"no calibration of {model}; run: folkmoot calibrate", field="profile")
         if wanted and found.hash() != wanted:
             raise Unavailable(
                 f"this profile is {found.hash()[:12]}, validators of the model judge by {wanted[:12]}; "

@@ -32,7 +32,7 @@ def pick(logprobs: tape.Floats, state: SamplingState, seed: bytes) -> int:
     bar = float(values[best] + tape.gumbel_at(seed, position, [best])[0])
     able = values >= bar - NOISE_MAX
     if np.count_nonzero(able) > DENSE:
-        able &= (values >= bar - FAR) | (all_words(seed, position, values.size) >= _WORD)
+        able &= (values >= bar - FAR) | (tape.words_row(seed, position, values.size) >= _WORD)
     tokens = np.flatnonzero(able)
     if not tokens.size:
         return best
@@ -43,12 +43,3 @@ def pick(logprobs: tape.Floats, state: SamplingState, seed: bytes) -> int:
 def whole(vocabulary: int) -> Ids:
     """All token ids; the same array each time."""
     return np.arange(vocabulary, dtype=np.int64)
-
-
-def all_words(seed: bytes, position: int, vocab: int) -> tape.Words:
-    """The 32-bit words of every token at one output position: shape (vocab,)."""
-    blocks = np.arange((vocab + 3) // 4, dtype=np.uint64)
-    full, zero = np.full_like(blocks, position), np.zeros_like(blocks)
-    words = tape.philox((blocks, full, zero, np.full_like(blocks, tape.DOMAIN)), tape.key_of(seed))
-    found: tape.Words = np.stack(words, axis=1).reshape(-1)[:vocab]
-    return found

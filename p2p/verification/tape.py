@@ -23,6 +23,7 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
+PIECE = 1 << 14  # blocks of four words at once: what the generator works on stays in the processor's cache
 Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
@@ -60,10 +61,14 @@ def key_of(seed: bytes) -> tuple[int, int]:
 
 
 def _words(seed: bytes, position: int | NDArray[np.uint64], blocks: Words) -> Words:
-    key = key_of(seed)
-    full = np.full_like(blocks, position)
-    out = philox((blocks, full, np.zeros_like(blocks), np.full_like(blocks, DOMAIN)), key)
-    return np.stack(out, axis=1)
+    key, full = key_of(seed), np.broadcast_to(np.asarray(position, dtype=np.uint64), blocks.shape)
+    found = np.empty((len(blocks), 4), dtype=np.uint64)
+    for start in range(0, len(blocks), PIECE):
+        part = blocks[start : start + PIECE]
+        counter = part, full[start : start + PIECE], np.zeros_like(part), np.full_like(part, DOMAIN)
+        for word, values in enumerate(philox(counter, key)):
+            found[start : start + PIECE, word] = values
+    return found
 
 
 def _gumbel(words: Words) -> Floats:
@@ -72,10 +77,14 @@ def _gumbel(words: Words) -> Floats:
     return noise
 
 
+def words_row(seed: bytes, position: int, vocab: int) -> Words:
+    """The 32-bit words behind the noise of every token at one output position: shape (vocab,)."""
+    return _words(seed, position, np.arange((vocab + 3) // 4, dtype=np.uint64)).reshape(-1)[:vocab]
+
+
 def gumbel_row(seed: bytes, position: int, vocab: int) -> Floats:
     """Noise of every token at one output position: shape (vocab,)."""
-    blocks = np.arange((vocab + 3) // 4, dtype=np.uint64)
-    return _gumbel(_words(seed, position, blocks).reshape(-1)[:vocab])
+    return _gumbel(words_row(seed, position, vocab))
 
 
 def gumbel_at(seed: bytes, position: int, tokens: Sequence[int]) -> Floats:

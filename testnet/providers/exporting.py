@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p.base.errors import ConfigError
+from p2p.peer.config import DEFAULT_MODEL
 from testnet.manifest.members import PORT, Member, members
 from testnet.manifest.model import Manifest
 from testnet.processes import HONEST, LAB, fresh_directory
@@ -53,7 +54,8 @@ class Export:
             return Part(server.name, PEER_IMAGE, words, "", (str(ENGINES),))
         if server.attack:
             raise ConfigError(f"{server.attack} needs weights that only a run on this machine makes", field="villain")
-        words = ["python3", "-m", "p2p.inference.vllm.server", "--model", MODEL, "--socket", socket]
+        words = ["python3", "-m", "p2p.inference.vllm.server", "--model", MODEL, "--name", DEFAULT_MODEL,
+                 "--socket", socket]
         return Part(server.name, ENGINE_IMAGE, words, "", (str(ENGINES), MODEL))
 
     def _part(self, member: Member) -> Part:

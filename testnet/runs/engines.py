@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2p.lab import attacks
+from p2p.peer.config import DEFAULT_MODEL
 from testnet.manifest.members import Member
 from testnet.providers.provider import Task
 
@@ -60,6 +61,6 @@ def task_of(server: Server, folder: Path, logs: Path, model: Path | None, altere
     weights = altered or model
     assert weights is not None
     flags = attacks.get(server.attack).vllm_flags if server.attack else ()
-    argv = ("p2p.inference.vllm.server", "--model", str(weights), "--socket", socket,
+    argv = ("p2p.inference.vllm.server", "--model", str(weights), "--name", DEFAULT_MODEL, "--socket", socket,
             "--log", str(logs / f"{server.name}-vllm.log"), *flags)
     return Task(server.name, argv, logs / f"{server.name}.log", (folder, logs, weights), engine=True)

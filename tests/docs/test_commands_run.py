@@ -6,6 +6,7 @@ All other commands of the pages are parsed (test_pages.py).
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from p2p.base.toml_file import dump_toml
 from p2p.cli.main import main
 from p2p.client.network_file import dump_network
 from tests.net_lab import Net
@@ -52,6 +54,9 @@ def here(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the pages' relative paths lead to the network."""
     (tmp_path / ".testnet").symlink_to(net.directory.parent)
     (tmp_path / "network.toml").write_text(dump_network(net.genesis, (net.address(0),)))
+    settings = dump_toml({"bootstrap": [net.address(0)]})  # as testnet/up.py writes them
+    (net.directory / "client" / "config.toml").write_text(settings)
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n"))  # for chat
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

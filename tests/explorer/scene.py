@@ -25,9 +25,9 @@ ASKED = ("What is a ledger?", "Name three rivers.", "Count to five.", "Why is th
 class Scene:
     """Four peers, a gateway, and some finished inferences. keys: that the gateway asks for."""
 
-    def __init__(self, folder: Path, *, epoch_blocks: int = 80, sprint: bool = False, keys: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, *, sprint: bool = False, keys: Sequence[str] = ()) -> None:
         rules = {"sprint": SprintRules(blocks=12, open_blocks=8, samples=2, max_tokens=16, unit_tokens=20)}
-        self.net = Net(folder / "net", window=8, epoch_blocks=epoch_blocks, **(rules if sprint else {}))
+        self.net = Net(folder / "net", window=8, epoch_blocks=160 if sprint else 80, **(rules if sprint else {}))
         self._processes: list[subprocess.Popen[bytes]] = []
         self.key_file = folder / "keys"
         self.keys = tuple(keys)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    with observed(tmp_path_factory.mktemp("net"), flags={3: ["--delay-s", "0.1"]}) as (found, _):
+    with observed(tmp_path_factory.mktemp("net"), flags={3: ["--delay-s", "0.3"]}) as (found, _):
         yield found
 
 

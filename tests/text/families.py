@@ -1,9 +1,8 @@
-"""Model families for the tests: SmolLM2 and Gemma 3 where their files are prepared, and small ones made here."""
+"""Model families for the tests: SmolLM2 and Gemma 3, whose files `make test` prepares, and small ones made here."""
 
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import pytest
 
 from p2p.base.body import Body, Chat, ChatMessage, Role
+from p2p.inference.stack.gemma import NAME as GEMMA
+from p2p.inference.stack.model import MODEL_NAME as SMOLLM
+from p2p.inference.stack.model import cache_root
 from p2p.text.model_text import ModelText, load_model_text
-
-MODELS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "folkmoot" / "models"
-SMOLLM, GEMMA = "SmolLM2-135M-Instruct", "gemma-3-270m-text"  # the second: AutoTokenizer of the GGUF, saved
 
 CHATML = """\
 {%- for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}
@@ -81,9 +80,9 @@ message.role) + '\n' + message.content | trim + '<end_of_turn>\n' }}{% endfor %}
 
 def folder(name: str) -> Path:
     """A prepared model's folder; skips the test without it."""
-    found = MODELS / name
+    found = cache_root() / name
     if not (found / "tokenizer.json").exists():
-        pytest.skip(f"{found} is not prepared")
+        pytest.skip(f"{found} is not prepared; make test does it")
     return found
 
 

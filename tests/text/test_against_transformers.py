@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from p2p.base.body import Body, Chat, TextPrompt
+from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, Tool
 from p2p.base.errors import InvalidRequest
 from p2p.text.model_files import read_model_text
 from p2p.text.model_text import ModelText
@@ -80,6 +80,7 @@ def test_the_models_own_template_does_the_same(chat: Chat) -> None:
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(chat=chats())
 def test_a_second_family_does_the_same(chat: Chat) -> None:
+    assume(not any(word in repr(chat) for word in SPECIAL_GEMMA))  # transformers makes control tokens of them
     text = their_text(theirs(GEMMA), chat, GEMMA_CHAT)
     assert prompt(gemma(), chat) == ids_of(theirs(GEMMA), text)
 
@@ -138,6 +139,23 @@ def _mapped(chat: Chat, change: Any) -> Chat:
 def test_a_text_prompt_is_tokenized_as_completions_are(text: str) -> None:
     assume(text)
     assert smollm().prompt(Body(TextPrompt(text))) == tuple(theirs(SMOLLM)(text)["input_ids"])
+
+
+def test_the_second_familys_own_template_is_a_transcript() -> None:
+    text = read_model_text(folder(GEMMA))
+    chat = Chat((
+        ChatMessage(Role.SYSTEM, "Be brief."), ChatMessage(Role.USER, "Why <eos>?"), ChatMessage(Role.ASSISTANT, "So."),
+        ChatMessage(Role.USER, " Really? "),
+    ))
+    written = "<bos>Be brief.\n\nUser: Why <eos>?\n\nAssistant: So.\n\nUser: Really?\n\nAssistant:"
+    assert their_text(theirs(GEMMA), chat, None) == written
+    tokens = prompt(text, chat)
+    assert words_of(theirs(GEMMA), tokens) == written
+    assert [at for at in tokens if at in (1, 2)] == [2], "the user's <eos> is text"
+    assert prompt(text, chat) == (2, *text.encode(written.removeprefix("<bos>")))
+    with pytest.raises(InvalidRequest, match="never taught to call tools"):
+        text.prompt(Body(Chat(chat.messages, tools=(Tool("f", "d", "{}"),))))
+    assert text.prompt(Body(TextPrompt("So."))) == (2, *text.encode("So.")), "the tokenizer's own beginning"
 
 
 @given(text=texts(SPECIAL_GEMMA, 20))

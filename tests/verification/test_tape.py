@@ -298,3 +298,11 @@ def test_seed_depends_on_every_part() -> None:
         tape.tape_seed(one, bytes(32), 1), tape.tape_seed(bytes(32), one, 1), tape.tape_seed(bytes(32), bytes(32), 2)
     }
     assert len(others | {base}) == 4
+
+
+def test_a_large_vocabulary_made_in_pieces_is_the_same() -> None:
+    vocabulary, piece = 1 << 18, 4 * tape.PIECE
+    row = tape.words_row(b"\x01" * 32, 7, vocabulary)
+    ids = [at for edge in range(0, vocabulary + 1, piece) for at in (edge - 1, edge, edge + 3) if 0 <= at < vocabulary]
+    assert len(ids) > 9
+    assert row[ids].tolist() == tape.words_at(b"\x01" * 32, 7, ids).tolist()

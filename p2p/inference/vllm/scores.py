@@ -3,8 +3,8 @@ is long, not its prompt.
 
 vLLM 0.32 gives log-probabilities of a whole prompt or of none (its `prompt_logprob_start` is for chosen ids in its
 second runner only). So a score names the place from which on it wants them (`folkmoot_score_from`). What lies before is
-not sent, and not computed where it is a whole chunk of the prefill. The rows are the last ones of the prompt, with or
-without this.
+not sent, and its logits are not computed: those of 2,000 tokens and a vocabulary of 262,144 are 5 GB on the way. The
+rows are the last ones of the prompt, with or without this.
 
 A score that carries a tape is replayed (verification/marks.py): the last two of a row's candidates are the token that
 the tape takes there by the whole vocabulary, and the least one inside the masks. No other token has their ranks.
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,43 +28,75 @@ from p2p.verification.marks import MARKS, marks
 from p2p.verification.sampling import Sampling
 
 SamplingOf = Callable[[TapeArgs], Sampling | None]  # None: its grammar cannot be had
+Scores = Callable[[Any, torch.Tensor, dict[str, int]], dict[str, LogprobsTensors | None]]
 
 
 def limit_scores(sampling_of: SamplingOf) -> None:
     """Make vLLM's runner in this process give scores only from where a request wants them, and replay those that carry
     a tape. A second call changes nothing."""
     every = getattr(GPUModelRunner, "_get_prompt_logprobs_dict", None)
-    if every is None or hasattr(every, "__wrapped__"):
-        return
+    if every is not None and not hasattr(every, "__wrapped__"):
+        GPUModelRunner._get_prompt_logprobs_dict = replaying(limited(every), sampling_of)
+
+
+def limited(every: Scores) -> Scores:
+    """vLLM's function, told of each chunk of a prompt only the tokens from the first wanted row on. So the logits of
+    the others, a whole vocabulary for each token, are never made."""
 
     @wraps(every)
-    def limited(
-        self: Any, hidden_states: torch.Tensor, scheduled: dict[str, int]
-    ) -> dict[str, LogprobsTensors | None]:
-        wanted, found = self.num_prompt_logprobs, dict[str, LogprobsTensors | None]()
+    def wanted(self: Any, hidden_states: torch.Tensor, scheduled: dict[str, int]) -> dict[str, LogprobsTensors | None]:
         # row i of a prompt's scores is that of its token i + 1
-        first = {name: max(score_from(_extra(self, name)) - 1, 0) for name in wanted}
-        left = {
-            name: wanted.pop(name) for name, row in first.items()
-            if name in scheduled and self.requests[name].num_computed_tokens + scheduled[name] <= row
+        first = {name: max(score_from(_extra(self, name)) - 1, 0) for name in self.num_prompt_logprobs}
+        skipped = {
+            name: min(max(row - self.requests[name].num_computed_tokens, 0), scheduled[name])
+            for name, row in first.items() if name in scheduled
         }
+        held = {
+            name: self.num_prompt_logprobs.pop(name) for name, count in skipped.items()
+            if count and count == scheduled[name]
+        }
+        moved = {name: count for name, count in skipped.items() if count and name not in held}
+        begins = self.query_start_loc
+        try:
+            if moved:  # a copy, since a device may still be reading vLLM's own
+                self.query_start_loc = SimpleNamespace(np=begins.np.copy())
+            for name, count in moved.items():
+                self.query_start_loc.np[self.input_batch.req_id_to_index[name]] += count
+                self.requests[name].num_computed_tokens += count
+            found = every(self, hidden_states, {name: count - moved.get(name, 0) for name, count in scheduled.items()})
+        finally:
+            self.query_start_loc = begins
+            for name, count in moved.items():
+                self.requests[name].num_computed_tokens -= count
+            self.num_prompt_logprobs.update(held)
+        return {name: _from(rows, first.get(name, 0)) for name, rows in found.items()}
+
+    return wanted
+
+
+def replaying(some: Scores, sampling_of: SamplingOf) -> Scores:
+    """The same, in which each request that carries a tape is scored alone, and gets its marks."""
+
+    @wraps(some)
+    def scored(self: Any, hidden_states: torch.Tensor, scheduled: dict[str, int]) -> dict[str, LogprobsTensors | None]:
+        wanted, left = self.num_prompt_logprobs, dict[str, int]()
         tapes = {name: args for name in wanted if (args := replayed(_extra(self, name))) is not None}
         alone = {name: wanted.pop(name) for name in tapes}
         try:
-            found |= every(self, hidden_states, scheduled)
+            found = some(self, hidden_states, scheduled)
             left |= wanted
             for name, number in alone.items():
                 wanted.clear()
                 wanted[name] = number
                 with _replaying(self, name, tapes[name], sampling_of(tapes[name])):
-                    found |= every(self, hidden_states, scheduled)
+                    found |= some(self, hidden_states, scheduled)
                 left |= wanted
         finally:
             wanted.clear()
             wanted.update(left)
-        return {name: _from(rows, first.get(name, 0)) for name, rows in found.items()}
+        return found
 
-    GPUModelRunner._get_prompt_logprobs_dict = limited
+    return scored
 
 
 @contextmanager

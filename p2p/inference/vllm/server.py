@@ -45,7 +45,6 @@ from p2p.inference.vllm.listeners import group_listens
 from p2p.machine.logs import RotatingFile, plain
 from p2p.verification.engine import Job
 
-MODEL_NAME = "SmolLM2-135M-Instruct"
 _PREFIX = "folkmoot-vllm-"
 TAIL_LINES = 6  # of its log, shown when it ends
 MOST_LINE = 64 * 1024  # bytes of one line of its output
@@ -315,6 +314,7 @@ def read_key(file: Path) -> str:
 
 async def _main(options: argparse.Namespace, flags: Sequence[str]) -> None:
     key = key_of(options.key_file) if options.key_file else ""
+    name = options.name or options.model.resolve().name
 
     def say(text: str) -> None:
         print(f"loading {text}", flush=True)
@@ -324,7 +324,7 @@ async def _main(options: argparse.Namespace, flags: Sequence[str]) -> None:
 
             async def serve() -> None:
                 async with vllm_server(
-                    options.model, served_name=options.name, log=options.log, port=options.port, key=key,
+                    options.model, served_name=name, log=options.log, port=options.port, key=key,
                     socket=options.socket, flags=flags, progress=say
                 ) as url:
                     print(f"ready {url}", flush=True)
@@ -339,7 +339,7 @@ async def _main(options: argparse.Namespace, flags: Sequence[str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Start one vLLM with the sampling tape and keep it up.")
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--name", default=MODEL_NAME)
+    parser.add_argument("--name", help="the model's name in requests (default: the folder's)")
     parser.add_argument(
         "--port", type=int, default=0, help="on loopback; without it: a Unix socket that only this user can use"
     )

@@ -64,10 +64,13 @@ def _build(name: str, source: Path, folder: Path) -> None:
         random = torch.Generator().manual_seed(1)
         with torch.no_grad():
             for key, weight in model.named_parameters():
-                if "layers." in key and weight.dim() == 2:
-                    plain = weight.float()
+                if "layers." not in key or weight.dim() < 2:
+                    continue
+                # the experts of a mixture are kept as one tensor (experts, out, in)
+                for matrix in weight if weight.dim() == 3 else [weight]:
+                    plain = matrix.float()
                     made = changed(name, plain, random) if name in CHANGED else rounded(name, plain)
-                    weight.copy_(made.to(weight.dtype))
+                    matrix.copy_(made.to(matrix.dtype))
     model.save_pretrained(str(folder), safe_serialization=True)
     for file in source.iterdir():
         if file.is_file() and not (folder / file.name).exists() and not file.name.endswith(

@@ -63,7 +63,7 @@ class ConnectedPeer(Struct, frozen=True):
     peer_id: Name
 
 
-class MarksAnswer(Struct, frozen=True):
+class HopsAnswer(Struct, frozen=True):
     """When an inference passed which step in this process, in nanoseconds of the machine's monotonic clock."""
 
     marks: dict[str, int]

@@ -26,7 +26,7 @@ HONEST = "http://127.0.0.1:1"
 def test_cheats_with_the_same_weights_share_one_ml_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: list[tuple[str, str, tuple[str, ...]]] = []
 
-    def start(directory: Path, name: str, model: Path, say: object, *, flags: tuple[str, ...] = ()) -> str:
+    def start(directory: Path, name: str, model: Path, say: object, *, serves: str, flags: tuple[str, ...] = ()) -> str:
         started.append((name, model.name, tuple(flags)))
         return f"http://127.0.0.1:{len(started) + 1}"
 

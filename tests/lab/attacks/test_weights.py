@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from p2p.base.errors import ConfigError
@@ -72,3 +74,22 @@ def test_real_altered_weights_differ_where_they_should(name: str) -> None:
         assert {key for key in one if not torch.equal(one[key], other[key])} == linear
     else:
         assert len(other) == len(one) - len([key for key in one if "layers." in key]) // 3
+
+
+def test_every_expert_of_a_mixture_is_rounded(tmp_path: Path) -> None:
+    """The library keeps all experts of a layer in one tensor of three dimensions."""
+    from safetensors.torch import load_file
+
+    from p2p.inference.stack.mixture import EXPERTS, prepare_mixture
+
+    right, altered = prepare_mixture(), tmp_path
+    weights._build("int4", right, altered)
+    one, other = load_file(right / "model.safetensors"), load_file(altered / "model.safetensors")
+    experts = [key for key in one if "experts" in key]
+    assert len(experts) >= 2 * EXPERTS
+    assert one.keys() == other.keys()
+    assert not [key for key in experts if torch.equal(one[key], other[key])]
+    assert all(len(group.unique()) <= 16 for group in other[experts[0]].reshape(-1, weights.GROUP))
+    assert {key for key in one if torch.equal(one[key], other[key])} == {
+        key for key in one if "layers." not in key or one[key].dim() < 2
+    }

@@ -181,6 +181,7 @@ async function start () {
     const { data } = await (await fetchOk('/v1/models', { headers: headers() })).json()
     const wanted = remembered()
     $('model').replaceChildren(...data.map(one => h('option', { value: one.id, selected: one.id === wanted }, one.id)))
+    if (!data.length) $('model').append(h('option', {}, 'No models'))
     $('model').disabled = data.length === 0
     if (!data.length) $('notice').append(h('p', { class: 'warning' }, 'No model is served in this network now.'))
     await balance()

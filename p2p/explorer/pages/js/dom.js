@@ -116,7 +116,11 @@ export const link = {
 export const blockLink = height => height ? h('a', { href: link.block(height), class: 'num' }, whole(height)) : '–'
 export const nodeId = node => ident(node, { to: node && link.participant(node), what: 'node' })
 export const inferenceId = id => ident(id, { to: link.inference(id), what: 'inference' })
-export const accountId = id => ident(id, { to: link.account(id), what: 'account' })
+/** The account that a sprint's answers name: nobody's. */
+export const SPRINT = '00'.repeat(32)
+export const accountId = id => id === SPRINT
+  ? h('span', { class: 'muted', title: 'An answer of the sprint: nobody pays for it.' }, 'sprint')
+  : ident(id, { to: link.account(id), what: 'account' })
 
 // -- parts of pages ---------------------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ export async function check (story, headerOf) {
   const isIt = toHex(record.id) === story.id
   say('Request', isIt, isIt ? 'The id is the hash of the signed request.' : 'The id is not the hash of this request.')
   if (story.left) {
-    say('Record', null, 'It has left the state; `folkmoot prove inference` proves it by its epoch’s sums.')
+    say('Record', null, 'It has left the state. The command below proves it by its epoch’s sums.')
   } else {
     const root = impliedRoot(joined(utf8('inf/'), record.id), record.raw, decode(fromHex(story.proof)))
     await stands(say, 'Record', root, story.height, headerOf, 'the record')

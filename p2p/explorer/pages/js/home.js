@@ -47,7 +47,7 @@ export async function home ({ get }) {
           { head: 'Status', cell: row => status(row.status) },
           { head: 'Executor', cell: row => nodeId(row.executor) },
           { head: 'Tokens', num: true, cell: row => whole(row.output_tokens) }
-        ], inferences.inferences, 'Nobody has asked anything in the blocks that were read. `folkmoot ask` or the chat page asks.'),
+        ], inferences.inferences, ['Nobody has asked anything in the blocks that were read. ', h('code', {}, 'folkmoot ask'), ' does, and the chat page.']),
         h('p', { class: 'pager' }, h('a', { href: '/explorer/#/inferences' }, 'All inferences'))))
     ]
   }

@@ -31,7 +31,7 @@ export async function participants ({ get, query }) {
         { head: 'Evidence', num: true, title: 'against it as executor, in nats', cell: ({ conduct }) => (conduct.log_e_milli / 1000).toFixed(2) },
         { head: 'Convictions', num: true, cell: ({ conduct }) => conduct.convictions ? h('span', { class: 'bad' }, conduct.convictions) : '0' },
         { head: 'Owner', cell: ({ conduct }) => accountId(conduct.owner) }
-      ], page.participants, 'Nobody has registered yet. `folkmoot serve` and `folkmoot account register` do.'),
+      ], page.participants, ['Nobody has registered yet. ', h('code', {}, 'folkmoot account register'), ' does.']),
       pager(page.next, next => `/explorer/#/participants?start=${next}`, 'More'))
     ]
   }
@@ -62,7 +62,7 @@ export async function participant ({ get, args: [id] }) {
       tiles(tile('Weight', whole(conduct.weight)), tile('Reputation', whole(conduct.reputation)),
         tile('Earned in this epoch', money(own.paid_micro + own.reward_micro + own.duties_micro + own.bounty_micro), `epoch ${earnings.epoch}`),
         tile('Answers', whole(conduct.finished), `${whole(conduct.checked)} checked`),
-        tile('Blocks signed', host ? percent(host.signed, host.could_sign) : '–', host && `of ${whole(host.could_sign)} read here`),
+        tile('In certificates', host ? percent(host.signed, host.could_sign) : '–', host && `of ${whole(host.could_sign)} read here`),
         tile('Convictions', whole(conduct.convictions), `${whole(conduct.clean_epochs)} clean epochs`)),
       h('div', { class: 'two' },
         panel('Who', facts([

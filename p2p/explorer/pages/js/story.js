@@ -1,13 +1,12 @@
 // One inference's whole story.
 import { split } from './charts.js'
 import {
-  accountId, badge, blockLink, facts, h, ident, money, nodeId, nothing, panel, plural, span, status, table, time, whole
+  SPRINT, accountId, badge, blockLink, facts, h, ident, money, nodeId, nothing, panel, plural, span, status, table, time, whole
 } from './dom.js'
 import { drawPanel } from './drawn.js'
 import { tokensPanel } from './tokens.js'
 
 const ENDED = new Set(['SETTLED', 'VALIDATED', 'UPHELD', 'INVALIDATED', 'EXPIRED', 'WITHHELD', 'UNCONFIRMED'])
-const NONE = '00'.repeat(32)
 
 export async function story ({ get, args: [id], signal, leaving }) {
   const { inference: it, steps, times } = await get(`inferences/${id}`)
@@ -24,7 +23,7 @@ export async function story ({ get, args: [id], signal, leaving }) {
       panel('Request', facts([
         ['Id', ident(it.id, { whole: true, what: 'inference id' })],
         ['Model', it.model],
-        ['Paid by', it.account === NONE ? 'nobody: an answer of the sprint' : accountId(it.account)],
+        ['Paid by', it.account === SPRINT ? 'nobody: an answer of the sprint' : accountId(it.account)],
         ['Agent', nodeId(it.agent)],
         ['Executor', nodeId(it.executor)],
         ['Prompt', plural(it.prompt_tokens, 'token')],
@@ -119,7 +118,7 @@ function committees (it) {
 }
 
 function moneyPanel (it) {
-  if (it.account === NONE) return panel('Money', nothing('No money moves for an answer of the sprint.'))
+  if (it.account === SPRINT) return panel('Money', nothing('No money moves for an answer of the sprint.'))
   const held = Math.max(it.escrow_micro - it.charged_micro - it.refunded_micro, 0)
   const due = Math.max(it.charged_micro - it.paid_micro, 0)
   const parts = [

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
-from p2p.base.limits import MAX_MARKED
+from p2p.base.limits import MAX_KEPT_HOPS
 
 
-class Marks:
+class Hops:
     """One per process."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Marks:
         steps = self._of.get(inference_id)
         if steps is None:
             steps = self._of[inference_id] = {}
-            if len(self._of) > MAX_MARKED:
+            if len(self._of) > MAX_KEPT_HOPS:
                 self._of.popitem(last=False)
         steps.setdefault(step, time.monotonic_ns())
 
