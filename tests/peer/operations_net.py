@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from p2p.base.genesis import CheckRules
 from p2p.client.events import Done
 from testnet.processes import launch, wait_until
 from tests.net_lab import Net, only, until
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    with observed(tmp_path_factory.mktemp("net"), flags={3: ["--delay-s", "0.3"]}) as (found, _):
+    with observed(tmp_path_factory.mktemp("net"), CheckRules().reveal_window, flags={3: ["--delay-s", "0.3"]}) as (found, _):
         yield found
 
 
