@@ -106,4 +106,4 @@ def test_a_host_is_upgraded_under_load_without_a_lost_answer(net: Net) -> None:
     )
     assert end["unfinished"] == 0
     assert set(states) <= {"VALIDATED", "UNCHECKED"}, states
-    assert (after["missed"], after["misses"]) == (before["missed"], before["misses"])
+    assert after["misses"] == before["misses"], "no answer that it was drawn for is missing"
