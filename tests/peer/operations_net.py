@@ -26,7 +26,8 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    with observed(tmp_path_factory.mktemp("net"), CheckRules().reveal_window, flags={3: ["--delay-s", "0.3"]}) as (found, _):
+    folder, window = tmp_path_factory.mktemp("net"), CheckRules().reveal_window
+    with observed(folder, window, flags={3: ["--delay-s", "0.3"]}) as (found, _):
         yield found
 
 
