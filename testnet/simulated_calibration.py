@@ -18,7 +18,7 @@ from p2p.base.types import VERSION, FinishReason, InferenceId, Params, Request, 
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
-from p2p.verification.calibration import Facts, fit
+from p2p.verification.calibration import Facts, fit, pool
 from p2p.verification.engine import TokenStep
 from p2p.verification.profile import Noise, Profile, load
 from p2p.verification.statistics import answer_facts
@@ -28,7 +28,9 @@ SEED, IID = b"\x07" * 32, InferenceId(b"\x09" * 32)
 SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048, vocabulary=VOCAB)
 PROMPT = (1, 50, 60)
 NOISE = 0.03  # nats, of each logit
+EDGE_MILLI = 240  # thousandths of a nat: four standard deviations of the difference of two, on two stacks
 PARAMS = Params(1000)
+MASKED = (Params(1000, 20), Params(1500, 0, 200), Params(700, 40, 0, 900), Params(1000, 8, 50, 800, 500, -300))
 PROFILE = Path(__file__).parent / "simulated_profile.json"
 PAIR = f"{StackClass.CPU_BF16}>{StackClass.CPU_BF16}"
 
@@ -102,20 +104,25 @@ def facts(
         made = artifacts.build(
             artifacts.header_for(request(count, params), IID, SPEC, seed, prompt, FinishReason.LENGTH), steps
         )
-        found.append(answer_facts(made.positions(), own, params, digest(b"other", seed) if wrong_seed else seed))
+        tape_seed = digest(b"other", seed) if wrong_seed else seed
+        found.append(answer_facts(made.positions(), own, params, tape_seed, edge=EDGE_MILLI / 1000))
     return Facts(np.concatenate(found), tuple(map(len, found)))
 
 
 def fitted() -> Noise:
     """The calibration, computed: some twenty seconds."""
     honest = facts(Noisy(run=1), 60, 40, PARAMS)
+    masked = pool([
+        facts(Noisy(run=5 + at), 20, 40, params, first=300 * at) for at, params in enumerate(MASKED)
+    ])
     others = {
         "coarse": facts(Noisy(grid=1.6, run=2), 40, 40, PARAMS),
         "laundered_coarse": facts(Noisy(grid=1.6, run=3), 40, 40, PARAMS, laundered=True),
         "wrong_seed": facts(Noisy(run=4), 40, 40, PARAMS, wrong_seed=True),
     }
     return fit(
-        {"honest": honest}, others, frozenset({"laundered_coarse", "wrong_seed"}), cap_milli=6000, seed=1, times=20_000
+        {"honest": honest, "masked": masked}, others, frozenset({"laundered_coarse", "wrong_seed"}), cap_milli=6000,
+        seed=1, times=20_000, edge_milli=EDGE_MILLI, lost_ppm=100,
     )
 
 

@@ -121,13 +121,9 @@ def _network(options: argparse.Namespace) -> tuple[str | None, tuple[str, ...], 
     if options.network_file is not None:
         found = load_network(options.network_file)
         bootstrap, genesis = found.bootstrap, found.genesis(options.genesis)
-        if name not in (None, found.network):
-            what = f"{options.network_file} is for the network {found.network!r}"
-            raise ConfigError(f"{what}; leave --network out", field="network")
-        name = found.network
     elif options.genesis is not None:
         genesis = load_genesis(options.genesis)
-    if genesis is not None and name not in (None, genesis.name):
+    if genesis is not None and name not in (None, genesis.name, genesis.network):
         what = f"the genesis file is for the network {genesis.name!r}"
         raise ConfigError(f"{what}; leave --network out", field="network")
     return name or (genesis.name if genesis else None), bootstrap, genesis

@@ -41,6 +41,13 @@ class Draining:
     def is_begun(self) -> bool:
         return self._begun.is_set()
 
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody's answer runs any more: no check is begun now, but those that are due are while answers run,
+        for their windows are a few heights only."""
+        left = self.left() if self.is_begun else {}
+        return self.is_begun and not left.get("requests") and not left.get("answers")
+
     def begin(self, limit_s: float) -> None:
         """From now on nothing new is taken; `run` returns when all is done, at the latest after `limit_s` seconds. A
         second call changes the limit."""

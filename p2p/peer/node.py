@@ -240,7 +240,7 @@ class Node:
     async def _validate(self) -> None:
         async def look(nursery: trio.Nursery) -> None:
             self.dispute_alerts.look()
-            await self.validator.on_height(nursery, begins=not self.intake.closed)
+            await self.validator.on_height(nursery, begins=not self.restored.waits and not self.draining.is_last)
 
         await self._at_each_height(look)
 

@@ -5,7 +5,8 @@ nothing is tested on the prompts it was fitted to.
 
 Honest regimes differ (a batch of one runs other kernels than a batch of sixteen), and one answer can pass through
 several as others come and go. So the null hypothesis is honest noise at its worst, cell by cell: the noisiest regime's
-chance of a lost token, and the largest chance of any regime for published numbers. Thresholds hold in the worst regime.
+chance of a lost token, and no less than the upper bound of all together; the largest chance of any regime for published
+numbers. Thresholds hold in the worst regime.
 Facts of alternatives come from really running them.
 
 Smoothing: the chance of a lost token given the margin is Jeffreys' estimate, and the cells within a margin use it as
@@ -19,7 +20,7 @@ random token on, are joined (a block bootstrap).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +32,21 @@ from p2p.verification.profile import (
     MARGINS,
     NUMBER_CHANNELS,
     SURES,
+    UNDECIDED,
     Noise,
     Table,
     cells,
     mixture,
     ratios,
 )
-from p2p.verification.statistics import LEAD
+from p2p.verification.statistics import DECIDED, LEAD, beyond_rounding
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 RATES_PPM = (10_000, 1000, 100)  # false alarms in a million answers
-SMOOTH_PLAIN, SMOOTH_LIKELIER, SMOOTH_REGIME = 4.0, 12.0, 8.0  # pseudo-counts (tokens) of the priors
+SMOOTH_PLAIN = 4.0  # pseudo-count (tokens) of the prior of plain channels
+PRIOR_LOSSES = 2.0  # lost tokens that the prior of a chance is worth
 JEFFREYS = 0.5  # pseudo-count of each outcome in Jeffreys' estimate of a probability
 TOKEN_CLIP_MILLI = 6000  # milli-nats of one token in one channel, at most: bounded influence
 ONE_CLIP_MILLI = 14_000  # the same for a single lie, where one token must be able to decide
@@ -53,7 +56,11 @@ TAIL_TOKENS = 40  # the deepest honest leads, to which the tail's decay is fitte
 TAIL_FLOOR = 0.05
 BOUNDS, BOUND = 24, 0.9  # a threshold is this quantile of so many bootstrapped ones, for held-out data differ a little
 NORMALISER_BOUND = 0.99  # quantile of the bootstrapped means of a normaliser
+MOST_LOST = 0.999  # a chance of one has no opposite
 UNKNOWN = "unknown"  # an alternative about which nothing is known: any numbers, tokens chosen without the tape
+# alternatives that ignore or loosen masks: they take so many of the tokens that a mask forbids and the tape likes best
+MASKLESS = {"maskless_03": 0.03, "maskless_25": 0.25, "maskless_90": 0.9}
+CALM_PART = 0.01  # of that share, where the tape's best token outside the mask is not among the candidates
 # alternatives: so many tokens without the tape
 ARBITRARY = {"arbitrary_03": 0.03, "arbitrary_10": 0.10, "arbitrary_30": 0.30}
 
@@ -62,7 +69,7 @@ ARBITRARY = {"arbitrary_03": 0.03, "arbitrary_10": 0.10, "arbitrary_30": 0.30}
 class Facts:
     """Facts of many answers."""
 
-    values: Floats  # (tokens, 6), answer after answer
+    values: Floats  # (tokens, 8), answer after answer
     lengths: tuple[int, ...]  # tokens of each answer
 
     def starts(self) -> Ints:
@@ -92,70 +99,127 @@ def _replay(counts: Floats, others: Floats | None = None) -> Floats:
     """Smoothed probability of (kept, lost) given each (margin, likelier); pairs of cells sum to 1. others: counts of
     all sets of the same kind, the prior of a set that saw a cell rarely. Without it the smallest honest regime, which
     saw nothing, would look noisiest."""
-    grid = counts.reshape(MARGINS, LIKELIERS, 2)
+    grid = _grid(counts)
     by_margin = grid.sum(axis=1)
     if others is None:
         lost = (by_margin[:, 1] + JEFFREYS) / (by_margin.sum(axis=1) + 2 * JEFFREYS)
     else:
-        lost = (by_margin[:, 1] + SMOOTH_REGIME * _chance_lost(others)) / (by_margin.sum(axis=1) + SMOOTH_REGIME)
-    within = (grid[:, :, 1] + SMOOTH_LIKELIER * lost[:, None]) / (grid.sum(axis=2) + SMOOTH_LIKELIER)
-    return np.stack([1 - within, within], axis=2).reshape(-1)
+        lost = _shrunk(by_margin, _chance_lost(others))
+    return _as_pairs(_shrunk(grid, np.repeat(lost[:, None], LIKELIERS, axis=1)).reshape(-1))
+
+
+def _shrunk(counts: Floats, prior: Floats) -> Floats:
+    """Chance of a lost token: the mean of a Gamma distribution that begins at `prior` with PRIOR_LOSSES lost tokens. So
+    a cell that lost none where one or two were to be expected is not taken for one that never loses. counts: (kept,
+    lost) on the last axis."""
+    found = (counts[..., 1] + PRIOR_LOSSES) / (counts.sum(axis=-1) + PRIOR_LOSSES / prior)
+    return np.asarray(np.minimum(found, MOST_LOST))
+
+
+def _grid(counts: Floats) -> Floats:
+    """Counts of `replay` by (margin, likelier, lost), without those that say nothing."""
+    return counts[:UNDECIDED].reshape(MARGINS, LIKELIERS, 2)
 
 
 def _chance_lost(counts: Floats) -> Floats:
     """Honest chance of a lost token by margin, shape (MARGINS,), Jeffreys' estimate. The chance never grows with the
     margin, so the estimate over all smaller margins together is an upper bound; where tokens are hardly ever lost it is
     the better estimate."""
-    by_margin = counts.reshape(MARGINS, LIKELIERS, 2).sum(axis=1)
+    by_margin = _grid(counts).sum(axis=1)
     nearer = np.cumsum(by_margin, axis=0)
     own, bound = ((c[:, 1] + JEFFREYS) / (c.sum(axis=1) + 2 * JEFFREYS) for c in (by_margin, nearer))
     return np.asarray(np.minimum(own, bound))
 
 
 def fit_tables(
-    regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str]
+    regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str],
+    one_text: frozenset[str] = frozenset(),
 ) -> dict[str, Table]:
     """Log-likelihood ratios per alternative, channel and cell, in milli-nats. regimes: honest facts. honest_numbers:
-    alternatives that publish the right model's numbers."""
+    alternatives that publish the right model's numbers. one_text: regimes that hold the same texts many times over, so
+    that they count for the choices at their positions and not for the numbers there."""
     tables: dict[str, Table] = {name: {} for name in (*alternatives, UNKNOWN, *ARBITRARY)}
-    for channel, size in CHANNELS.items():
-        counts = {name: _counts(facts, channel) for name, facts in {**regimes, **alternatives}.items()}
-        pooled = sum((c / max(c.sum(), 1.0) for c in counts.values()), np.zeros(size))
-        groups = SURES if channel in NUMBER_CHANNELS else 1
-        honest = sum((counts[name] for name in regimes), np.zeros(size))
+    for channel in ("replay", *NUMBER_CHANNELS):
+        own = {name: f for name, f in regimes.items() if channel == "replay" or name not in one_text} or regimes
+        counts = {name: _counts(facts, channel) for name, facts in {**own, **alternatives}.items()}
+        pooled = sum((c / max(c.sum(), 1.0) for c in counts.values()), np.zeros(CHANNELS[channel]))
+        honest = sum((counts[name] for name in own), np.zeros(CHANNELS[channel]))
         chance = {
-            name: _replay(c, honest if name in regimes else None) if channel == "replay" else _plain(c, pooled, groups)
+            name: _replay(c, honest if name in own else None) if channel == "replay" else _plain(c, pooled, SURES)
             for name, c in counts.items()
         }
-        null = _worst([chance[name] for name in regimes], channel)
-        chance[UNKNOWN] = np.full(size, groups / size) if channel in NUMBER_CHANNELS else chance["wrong_seed"]
+        null = np.max([chance[name] for name in own], axis=0)  # no distribution, but in pairs of `replay`
+        if channel == "replay":
+            null = _as_pairs(np.maximum(null[1::2], _bounded(honest)))
+        else:
+            null = np.maximum(null, _bounded_numbers(honest))
+        chance[UNKNOWN] = np.full(null.size, SURES / null.size) if channel != "replay" else chance["wrong_seed"]
         chance |= {name: share * chance["wrong_seed"] + (1 - share) * null for name, share in ARBITRARY.items()}
         for name, table in tables.items():
             if channel in NUMBER_CHANNELS and (name in honest_numbers or name in ARBITRARY):
                 continue
             ratio = np.log(chance[name] / null)
-            if channel not in NUMBER_CHANNELS:
-                ratio = _one_sided(ratio, channel)
-            table[channel] = [int(x) for x in np.clip(np.round(1000 * ratio), -TOKEN_CLIP_MILLI, TOKEN_CLIP_MILLI)]
+            table[channel] = _milli(ratio if channel in NUMBER_CHANNELS else np.append(_one_sided(ratio), 0.0))
+    tables |= {name: {"mask": _mask_table(regimes, share)} for name, share in MASKLESS.items()}
     return tables
 
 
-def _worst(honest: Sequence[Floats], channel: str) -> Floats:
-    """Honest noise at its worst, cell by cell; not a distribution, except in pairs of `replay`."""
-    largest = np.max(honest, axis=0)
-    if channel != "replay":
-        return np.asarray(largest)
-    lost = largest[1::2]
+def _milli(ratio: Floats) -> list[int]:
+    return [int(x) for x in np.clip(np.round(1000 * ratio), -TOKEN_CLIP_MILLI, TOKEN_CLIP_MILLI)]
+
+
+def _mask_table(regimes: Mapping[str, Facts], share: float) -> list[int]:
+    """Milli-nats of each cell of `mask` for a host that takes the candidate outside the mask in `share` of the
+    positions that tempt it. The honest chance of a token outside is an upper bound from all honest answers together;
+    where too few had a mask to tell the two apart, the cells say nothing."""
+    seen = sum((_counts(facts, "mask") for facts in regimes.values()), np.zeros(CHANNELS["mask"]))
+    table = [0.0]
+    for inside, outside, part in ((seen[1], seen[2], CALM_PART), (seen[3], seen[4], 1.0)):
+        honest, cheating = upper_bound(int(outside), int(inside + outside)), share * part
+        says = cheating > honest
+        table += [np.log((1 - cheating) / (1 - honest)), np.log(cheating / honest)] if says else [0.0, 0.0]
+    return _milli(np.array(table))
+
+
+def upper_bound(seen: int, of: int) -> float:
+    """The largest chance under which `seen` or fewer events in `of` trials have a probability of 5 % (Clopper and
+    Pearson), by Poisson's distribution, which is never smaller; 1 at most."""
+    low, high = 0.0, float(seen) + 10.0 + 5.0 * float(np.sqrt(seen + 1.0))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, seen + 1)))])  # ln k!
+    for _ in range(60):
+        middle = (low + high) / 2
+        terms = np.arange(seen + 1) * np.log(max(middle, 1e-12)) - middle - logs
+        low, high = (middle, high) if np.exp(terms).sum() > 0.05 else (low, middle)
+    return min(high / of, 1.0) if of else 1.0
+
+
+def _as_pairs(lost: Floats) -> Floats:
+    """(kept, lost) of each cell, one after the other."""
     return np.stack([1 - lost, lost], axis=1).reshape(-1)
 
 
-def _one_sided(ratio: Floats, channel: str) -> Floats:
-    """A lost token, or one outside the mask, never counts for honesty, and a kept one never against it. Most honest
-    hosts are quieter than the worst, and must not look like an alternative that is quiet in some cell."""
-    if channel == "replay":
-        return np.where(np.repeat(ratio[1::2] > 0, 2), ratio, 0.0)  # pairs of (kept, lost), with opposite signs
-    inside = np.arange(len(ratio)) == 0
-    return np.where(inside, np.minimum(ratio, 0.0), np.maximum(ratio, 0.0))
+def _bounded(counts: Floats) -> Floats:
+    """Upper bound (95 %) of the honest chance of a lost token by (margin, likelier), shape (MARGINS * LIKELIERS,), from
+    all honest answers together: what was seen, raised by as much as the bound of its margin is above its estimate.
+    Where honest tokens are hardly ever lost an estimate alone would call the next one a cheat."""
+    by_margin = _grid(counts).sum(axis=1)
+    nearer = np.cumsum(by_margin, axis=0)
+    bounds = [[upper_bound(int(c[1]), int(c.sum())) for c in table] for table in (by_margin, nearer)]
+    raised = np.min(bounds, axis=0) / _chance_lost(counts)
+    return np.asarray(np.minimum(_replay(counts)[1::2] * np.repeat(np.maximum(raised, 1.0), LIKELIERS), MOST_LOST))
+
+
+def _bounded_numbers(counts: Floats) -> Floats:
+    """Upper bound (95 %) of the honest chance of each cell of published numbers within its group, shape (cells,)."""
+    groups = counts.reshape(SURES, -1)
+    return np.array([upper_bound(int(cell), int(group.sum())) for group in groups for cell in group])
+
+
+def _one_sided(ratio: Floats) -> Floats:
+    """A lost token never counts for honesty, and a kept one never against it. Most honest hosts are quieter than the
+    worst, and must not look like an alternative that is quiet in some cell. ratio: pairs of (kept, lost), with opposite
+    signs."""
+    return np.where(np.repeat(ratio[1::2] > 0, 2), ratio, 0.0)
 
 
 def fit_one_position(regimes: Mapping[str, Facts], arbitrary: Facts) -> list[int]:
@@ -165,15 +229,22 @@ def fit_one_position(regimes: Mapping[str, Facts], arbitrary: Facts) -> list[int
     Honest losses deeper than any that was seen have a chance too: the tail continues as an exponential through the
     TAIL_TOKENS deepest of the worst regime, decaying half as fast as they do.
     """
-    other = _lost(arbitrary.values[:, LEAD])
+    other = _lost(_decided(arbitrary))
     null = np.zeros(MARGINS)
     for facts in regimes.values():
-        leads = np.sort(facts.values[:, LEAD])
+        leads = np.sort(_decided(facts))
+        if not leads.size:
+            continue
         seen = np.bincount(np.digitize(np.abs(leads), MARGIN_EDGES), minlength=MARGINS)
         below = np.array([_below(leads, -edge) for edge in (0.0, *MARGIN_EDGES)] + [0.0])
         null = np.maximum(null, -np.diff(below) * len(leads) / np.maximum(seen, 1))
     ratio = 1000 * np.log(other / np.maximum(null, 1e-12))
     return [int(x) for x in np.clip(np.round(ratio), -ONE_CLIP_MILLI, ONE_CLIP_MILLI)]
+
+
+def _decided(facts: Facts) -> Floats:
+    """Leads of the tokens of which something is said."""
+    return np.asarray(facts.values[facts.values[:, DECIDED] > 0, LEAD])
 
 
 def _lost(leads: Floats) -> Floats:
@@ -198,11 +269,18 @@ class Resampler:
 
     def __init__(self, noise: Noise, facts: Facts) -> None:
         self._lengths, self._starts = np.asarray(facts.lengths), facts.starts()
-        self._sums = _running(noise.likelihoods(facts.values))
+        broken = beyond_rounding(facts.values).astype(np.float64)
+        self._sums = _running(np.column_stack([noise.likelihoods(facts.values), broken]))
 
     def ratios(self, tokens: int, times: int, rng: np.random.Generator, *, chosen: Ints | None = None) -> Floats:
         """Ratios in milli-nats of `times` resampled answers of `tokens` tokens each, shape (times,). chosen: indices of
         the answers to draw from; None: all."""
+        return self.draw(tokens, times, rng, chosen=chosen)[0]
+
+    def draw(
+        self, tokens: int, times: int, rng: np.random.Generator, *, chosen: Ints | None = None
+    ) -> tuple[Floats, Floats]:
+        """As `ratios`, and how many tokens of each resampled answer the exact rule refuses (check.exact_rule)."""
         keep = np.flatnonzero(self._lengths > 0) if chosen is None else chosen
         total, left = np.zeros((times, self._sums.shape[1])), np.full(times, tokens)
         while (busy := np.flatnonzero(left > 0)).size:
@@ -211,7 +289,7 @@ class Resampler:
             size = np.minimum(self._starts[picked] + self._lengths[picked] - begin, left[busy])
             total[busy] += self._sums[begin + size] - self._sums[begin]
             left[busy] -= size
-        return mixture(ratios(total, tokens))
+        return mixture(ratios(total[:, :-1], tokens)), total[:, -1]
 
 
 def whole(noise: Noise, facts: Facts) -> Floats:
@@ -268,16 +346,19 @@ def fit_normaliser(
 
 def fit(
     regimes: Mapping[str, Facts], alternatives: Mapping[str, Facts], honest_numbers: frozenset[str], *, cap_milli: int,
-    seed: int, times: int = 40_000
+    seed: int, times: int = 40_000, edge_milli: int = 0, lost_ppm: int = 0, one_text: frozenset[str] = frozenset()
 ) -> Noise:
     """Fit one pair of stacks: tables, thresholds, normaliser.
 
     regimes: honest facts by name. alternatives: facts by name, 'wrong_seed' at least. honest_numbers: alternatives that
     publish the right model's numbers. cap_milli: bound of an answer's ratio in the e-process. seed: of the resampling,
     kept in the profile's history. times: resampled answers per length; the rarest rate needs ten times its inverse.
+    edge_milli: with which the facts were made. lost_ppm: as Noise says.
+    one_text: as fit_tables says.
     """
     rng = np.random.default_rng(seed)
-    tables = fit_tables(regimes, alternatives, honest_numbers)
+    tables = fit_tables(regimes, alternatives, honest_numbers, one_text)
     one = fit_one_position(regimes, alternatives["wrong_seed"])
-    bare = Noise(tables, one, {}, 0)
-    return Noise(tables, one, fit_thresholds(bare, regimes, rng, times), fit_normaliser(bare, regimes, cap_milli, rng))
+    bare = Noise(tables, one, {}, 0, edge_milli, lost_ppm)
+    limits = fit_thresholds(bare, regimes, rng, times)
+    return replace(bare, thresholds=limits, normaliser_milli=fit_normaliser(bare, regimes, cap_milli, rng))

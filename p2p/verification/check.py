@@ -24,7 +24,7 @@ from p2p.verification import tape
 from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, TOP_STEPS_PER_NAT, Artifact, Position
 from p2p.verification.profile import Noise, family, mixture, ratios
 from p2p.verification.sampling import Sampling
-from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
+from p2p.verification.statistics import EXACT_NATS, EXCESS, LEAD, Floats, answer_facts
 from p2p.verification.streamed import wrong_handover
 
 FALSE_ALARM_PPM = CheckRules().false_alarm_ppm  # false alarms in a million answers, where no network says otherwise
@@ -78,28 +78,34 @@ def judge(
     if any(position.token not in row for position, row in zip(positions, rows, strict=True)):
         return refused("the prefill does not cover the answer")
     header = artifact.header
-    facts = answer_facts(positions, rows, header.params, header.seed, sampling=sampling)[own:]
+    facts = answer_facts(positions, rows, header.params, header.seed, sampling=sampling, edge=noise.edge)[own:]
     report = replace(weigh(facts, noise, ppm=ppm), tokens=len(positions))
-    proof = _proof(facts, own) if equal else None
-    if proof is None:
-        return report
-    return replace(report, valid=False, reason=proof, llr_milli=max(report.llr_milli, PROOF_LLR_MILLI))
+    return exact_rule(report, facts, noise, own) if equal else report
 
 
-def _proof(facts: Floats, first: int) -> str | None:
-    """A sentence about a token that equal kernels cannot have given, for they give the same bits; None if there is
-    none. first: position of the first fact."""
-    outside, lost = facts[:, EXCESS], -facts[:, LEAD]
-    for column, deep, words in ((EXCESS, outside, "is outside the mask asked for"), (LEAD, lost, "lost the tape")):
+def exact_rule(report: CheckResult, facts: Floats, noise: Noise, first: int = 0) -> CheckResult:
+    """`report`, or its refusal by a token that equal kernels cannot have given, for they give the same bits. first:
+    position of the first fact.
+
+    A loss of more than PROOF_NATS is proof. A smaller one beyond rounding is refused too, where it was measured how
+    rarely honest hosts lose so; its ratio is that of a certain event against one as frequent as the measured bound
+    allows in so many tokens. So the epoch's test stays one whose honest mean is at most 1.
+    """
+    least = EXACT_NATS if noise.lost_ppm else PROOF_NATS
+    for deep, words in ((facts[:, EXCESS], "is outside the mask asked for"), (-facts[:, LEAD], "lost the tape")):
         at = int(np.argmax(deep))
-        if deep[at] > PROOF_NATS:
-            nats = abs(facts[at, column])
-            return f"position {first + at}: the token {words} by {nats:.2f} nats, which equal kernels cannot give"
-    return None
+        if deep[at] > least:
+            chance = min(noise.lost_ppm * len(facts) / 1e6, 1.0)
+            ratio = PROOF_LLR_MILLI if deep[at] > PROOF_NATS else math.floor(-1000 * math.log(chance))
+            reason = (
+                f"position {first + at}: the token {words} by {deep[at]:.4f} nats, which equal kernels cannot give"
+            )
+            return replace(report, valid=False, reason=reason, llr_milli=max(report.llr_milli, ratio))
+    return report
 
 
 def weigh(facts: Floats, noise: Noise, *, ppm: int = FALSE_ALARM_PPM) -> CheckResult:
-    """The result from an answer's facts, shape (tokens, 6). Raises ConfigError if the profile has no thresholds for
+    """The result from an answer's facts, shape (tokens, 8). Raises ConfigError if the profile has no thresholds for
     `ppm`."""
     each = ratios(noise.likelihoods(facts).sum(axis=0), len(facts))
     total, limit = float(mixture(each)), noise.threshold_milli(len(facts), ppm)

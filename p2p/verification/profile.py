@@ -15,6 +15,10 @@ honest numbers (laundering) does not use the channels of published numbers.
 One alternative is of another kind: a single position that is a lie (a forged end, a suppressed one) in an otherwise
 honest answer. Its ratio is the mean of its tokens' ratios instead of their product, for each position is as likely as
 any other.
+
+The channel `mask` counts tokens outside the mask that was asked for, at positions where the mask decides (`tempted`)
+and at others; its alternatives are hosts that ignore or loosen the mask. A token whose verdict hangs on the edge of a
+mask is in no cell of `replay` or `mask` that says anything.
 """
 
 from __future__ import annotations
@@ -29,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p2p.base.errors import ConfigError, unsupported_version
-from p2p.verification.statistics import CHOSEN, DISTANCE, EXCESS, GAP, LEAD, SURE
+from p2p.verification.statistics import CHOSEN, DECIDED, DISTANCE, EXCESS, GAP, LEAD, ROUNDING, SURE, TEMPTED
 
-PROFILE_VERSION = 2
+PROFILE_VERSION = 3
 KERNELS_MARK = "#"  # in a stack's name, between its family and its kernels (inference/stack/kernels.py)
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -46,12 +50,13 @@ NUMBER_EDGES = (
     1.4, 2.2
 )
 SURE_EDGES = (-1.2, -0.5, -0.15, -0.03)  # log p of the likeliest token
-EXCESS_EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 MARGINS, LIKELIERS, NUMBERS, SURES = (
     len(edges) + 1 for edges in (MARGIN_EDGES, LIKELIER_EDGES, NUMBER_EDGES, SURE_EDGES)
 )
+UNDECIDED = MARGINS * LIKELIERS * 2  # cell of `replay` for tokens of which nothing is said
+MASK_CELLS = ("nothing masked", "calm, inside", "calm, outside", "tempted, inside", "tempted, outside")
 CHANNELS = {
-    "replay": MARGINS * LIKELIERS * 2, "excess": len(EXCESS_EDGES) + 1,
+    "replay": UNDECIDED + 1, "mask": len(MASK_CELLS),
     "distance": SURES * NUMBERS, "chosen": SURES * NUMBERS,
 }
 NUMBER_CHANNELS = ("distance", "chosen")
@@ -59,18 +64,19 @@ Table = dict[str, list[int]]  # channel -> milli-nats of each cell
 
 
 def cells(facts: Floats) -> dict[str, Ints]:
-    """The cell of every token in each channel. facts: as statistics.answer_facts returns them, shape (tokens, 6).
+    """The cell of every token in each channel. facts: as statistics.answer_facts returns them, shape (tokens, 8).
 
     Returns int64 of shape (tokens,) per channel. Cells of `replay` are numbered by (margin, likelier, lost), those of
-    published numbers by (sure, size of the difference).
+    `mask` as MASK_CELLS, those of published numbers by (sure, size of the difference).
     """
     sure = np.digitize(facts[:, SURE], SURE_EDGES) * NUMBERS
     lead, lost = facts[:, LEAD], facts[:, LEAD] < 0
     likelier = np.where(lost, facts[:, GAP], -facts[:, GAP])
     place = np.digitize(np.abs(lead), MARGIN_EDGES) * LIKELIERS + np.digitize(likelier, LIKELIER_EDGES)
+    tempted, outside = facts[:, TEMPTED], facts[:, EXCESS] > 0
     return {
-        "replay": (place * 2 + lost).astype(np.int64),
-        "excess": np.digitize(facts[:, EXCESS], EXCESS_EDGES, right=True).astype(np.int64),
+        "replay": np.where(facts[:, DECIDED] > 0, place * 2 + lost, UNDECIDED).astype(np.int64),
+        "mask": np.where(tempted < 0, 0, 1 + 2 * (tempted > 0) + outside).astype(np.int64),
         "distance": sure + np.digitize(facts[:, DISTANCE], NUMBER_EDGES).astype(np.int64),
         "chosen": sure + np.digitize(facts[:, CHOSEN], NUMBER_EDGES).astype(np.int64),
     }
@@ -85,6 +91,15 @@ class Noise:
     thresholds: dict[int, list[tuple[int, int]]]  # false alarms in a million -> rising (tokens, milli-nats)
     # subtracted from an answer's ratio for the epoch's e-process: its honest mean is then at most 1
     normaliser_milli: int
+    # thousandths of a nat from the edge of a mask within which the two stacks may differ about a token
+    edge_milli: int = 0
+    # of equal kernels: tokens in a million that lose by more than rounding, at most (95 %); 0: not measured
+    lost_ppm: int = 0
+
+    @property
+    def edge(self) -> float:
+        """Nats, for statistics.answer_facts."""
+        return max(self.edge_milli / 1000.0, ROUNDING)
 
     def names(self) -> list[str]:
         """The alternatives, in the order of `ratios`."""
@@ -92,14 +107,14 @@ class Noise:
 
     def likelihoods(self, facts: Floats) -> Floats:
         """What adds up over tokens, shape (tokens, alternatives + 1): milli-nats of each alternative, in the order of
-        `names`. The last column is the ratio itself, not its logarithm, of a single lie. facts: shape (tokens, 6)."""
+        `names`. The last column is the ratio itself, not its logarithm, of a single lie. facts: shape (tokens, 8)."""
         where = cells(facts)
         columns = []
         for name in sorted(self.tables):
             tables = self.tables[name].items()
             parts = (np.asarray(table, dtype=np.float64)[where[channel]] for channel, table in tables)
             columns.append(sum(parts, np.zeros(len(facts))))
-        lost, margin = where["replay"] % 2, where["replay"] // 2 // LIKELIERS
+        lost, margin = where["replay"] % 2, np.minimum(where["replay"] // 2 // LIKELIERS, MARGINS - 1)
         columns.append(np.where(lost, np.exp(np.asarray(self.one_position)[margin] / 1000.0), 1.0))
         return np.stack(columns, axis=1)
 
@@ -175,7 +190,7 @@ class Profile:
                 name: {
                     "tables": n.tables, "one_position": n.one_position,
                     "thresholds": {str(ppm): rows for ppm, rows in n.thresholds.items()},
-                    "normaliser_milli": n.normaliser_milli,
+                    "normaliser_milli": n.normaliser_milli, "edge_milli": n.edge_milli, "lost_ppm": n.lost_ppm,
                 }
                 for name, n in sorted(self.pairs.items())
             },
@@ -215,7 +230,10 @@ def _noise(pair: dict[str, Any]) -> Noise:
     thresholds = {int(rate): [(int(n), int(t)) for n, t in rows] for rate, rows in pair["thresholds"].items()}
     if not all(rows and rows == sorted(rows) for rows in thresholds.values()):
         raise ValueError("thresholds are not in order of tokens")
-    return Noise(tables, one_position, thresholds, int(pair["normaliser_milli"]))
+    edge, lost = int(pair["edge_milli"]), int(pair["lost_ppm"])
+    if not (0 <= edge <= 5000 and 0 <= lost <= 1_000_000):
+        raise ValueError(f"edge_milli {edge} or lost_ppm {lost} is out of range")
+    return Noise(tables, one_position, thresholds, int(pair["normaliser_milli"]), edge, lost)
 
 
 def _tables(found: dict[str, Any]) -> dict[str, Table]:

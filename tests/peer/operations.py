@@ -59,9 +59,9 @@ def conduct(net: Net, node: str) -> dict[str, Any]:
 
 
 def event(log: Path, words: str) -> dict[str, Any]:
-    """The first line of a JSON log with these words; {} where there is none."""
+    """The first line of a JSON log whose event has these words; {} where there is none."""
     lines = log.read_text().splitlines() if log.exists() else []
-    found = [json.loads(line) for line in lines if words in line]
+    found = [one for one in map(json.loads, lines) if words in one["event"]]
     return dict(found[0]) if found else {}
 
 

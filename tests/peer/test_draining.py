@@ -50,6 +50,7 @@ async def test_it_ends_when_all_is_done_and_not_before(autojump_clock: Any) -> N
         assert closed == [True]
         await trio.sleep(100)
         assert not ended.is_set(), "two answers run"
+        assert not draining.is_last, "checks go on"
         left["answers"] = 0
         await ended.wait()
     assert trio.current_time() < 1000

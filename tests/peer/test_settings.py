@@ -4,6 +4,7 @@ or the field."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -209,7 +210,8 @@ def test_a_wrong_network_file_is_one_sentence(
 def test_the_example_says_every_key_and_no_other(genesis: Path) -> None:
     found = load_network(EXAMPLE)
     assert found.bootstrap
-    assert set(tomllib.loads(EXAMPLE.read_text())) == set(
+    said = re.sub(r"^# (genesis_\w+ = )", r"\1", EXAMPLE.read_text(), flags=re.M)  # what may be left out
+    assert set(tomllib.loads(said)) == set(
         tomllib.loads(dump_network(load_genesis(genesis), (ADDRESS,), "g.cbor"))
     )
     with pytest.raises(FolkmootError):
@@ -228,7 +230,7 @@ def test_a_network_may_be_named_with_its_hash(tmp_path: Path) -> None:
     genesis = load_genesis(folder / "genesis.cbor")
     for name, right in ((genesis.name, True), (str(genesis.network), True), (f"{genesis.name}@{'0' * 32}", False)):
         file = tmp_path / "network.toml"
-        file.write_text(dump_network(genesis, ()).replace(f'"{genesis.name}"', f'"{name}"'))
+        file.write_text(dump_network(genesis, ()).replace(f'"{genesis.network}"', f'"{name}"'))
         if right:
             assert load_network(file).genesis(folder / "genesis.cbor") == genesis
         else:

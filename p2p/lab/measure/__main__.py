@@ -9,6 +9,7 @@ two, and its figures mean nothing.
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -17,13 +18,14 @@ import trio
 from msgspec import structs
 
 from p2p.inference.stack.model import prepare_model, weights_hash
-from p2p.lab.measure import profiles, report
-from p2p.lab.measure.bench import evaluate
+from p2p.lab.measure import contexts, profiles, report
+from p2p.lab.measure.bench import CONTEXTS, evaluate
 from p2p.lab.measure.collect import Collector
-from p2p.lab.measure.evaluate import FULL, STACKS, TINY
+from p2p.lab.measure.evaluate import BRIEF, FULL, STACKS, TINY
 from p2p.lab.measure.plan import RUNS, SMALL, TORCH
 from p2p.lab.measure.store import Measured
 from p2p.verification import prompts as shipped
+from p2p.verification.profile import load
 from p2p.verification.prompts import Prompt
 
 SMALL_PROMPTS = 16
@@ -46,9 +48,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--small", action="store_true", help="few short answers on the torch stack: a check, not a result",
     )
+    parser.add_argument(
+        "--keep", type=Path, help="a profile whose pairs are kept where no honest answers of them were measured",
+    )
+    parser.add_argument("--brief", action="store_true", help="fewer resampled answers behind each figure")
     parser.add_argument("--skip-collect", action="store_true", help="use only what was measured before")
     parser.add_argument("--skip-judging", action="store_true", help="measure what is missing, then stop")
     parser.add_argument("--seed", type=int, default=20261124, help="seed of the resampling (default: %(default)s)")
+    parser.add_argument(
+        "--space", type=int, help="seed of the clients' parameters (default: DIR's, else a new one)",
+    )
+    parser.add_argument(
+        "--stacks", choices=STACKS, nargs="+", default=STACKS, help="collect on these alone, so that two can share it",
+    )
     return parser.parse_args()
 
 
@@ -61,13 +73,21 @@ def main() -> int:
 
     prompts = small(shipped.load()) if options.small else shipped.load()
     if not options.skip_collect:
-        runs, stacks = (SMALL, (TORCH,)) if options.small else (RUNS, STACKS)
-        collector = Collector(Measured(options.dir), model, prompts, say, runs, stacks, extras=not options.small)
+        runs, stacks = (SMALL, (TORCH,)) if options.small else (RUNS, tuple(options.stacks))
+        measured = Measured(options.dir)
+        known = measured.noted("space").get("seed", secrets.randbelow(2**31))
+        space = known if options.space is None else options.space
+        say(f"parameters of the clients' space: seed {space}")
+        collector = Collector(measured, model, prompts, say, runs, stacks, space, extras=not options.small)
         trio.run(collector.all)
+        if not options.small:
+            contexts.collect(Measured(options.dir / CONTEXTS))
     if options.skip_judging:
         return 0
+    effort = TINY if options.small else BRIEF if options.brief else FULL
     say("fitting and judging")
-    found, evaluation = evaluate(options.dir, prompts, seed=options.seed, effort=TINY if options.small else FULL)
+    kept = load(options.keep) if options.keep else None
+    found, evaluation = evaluate(options.dir, prompts, seed=options.seed, effort=effort, kept=kept)
     out = options.out or options.dir / "report"
     files = report.write(out, found, evaluation)
     profile = profiles.make(evaluation, model=model.name, weights_hash=weights_hash(model).hex(), prompts=len(prompts))

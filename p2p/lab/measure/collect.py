@@ -52,6 +52,7 @@ class Collector:
     say: Say  # takes lines of progress
     runs: tuple[Run, ...] = RUNS  # rows of the plan that are wanted
     stacks: tuple[str, ...] = (VLLM, TORCH)  # stacks that generate and score
+    space: int = 1  # seed of the parameters that some runs draw
     extras: bool = True  # also measure the tables of exact attacks and of costs, on vLLM
     count: Callable[[int], None] = _count_nothing  # so many answers more were made or scored
 
@@ -66,6 +67,8 @@ class Collector:
 
     async def all(self) -> None:
         """Generate, score and measure what is missing. Raises ConfigError or Unavailable when an engine fails."""
+        self.measured.note("space", "seed", self.space)
+        self.measured.note("space", "ends", eos_ids(self.model))
         async with AsyncExitStack() as opened:
             honest = {}
             for stack in self.stacks:
@@ -73,19 +76,25 @@ class Collector:
                     honest[stack] = await opened.enter_async_context(self._engine(stack, None))
                     if stack == VLLM:
                         self.measured.note("stacks", stack, await stack_name(honest[stack], stack))
-            for run in self.runs:
+            for run in self._wanted():
                 if run.stack in honest and not self.measured.has_answers(run.name):
                     await self._answer(run, honest[run.stack])
                 for stack, engine in honest.items():
-                    if self.measured.has_answers(run.name) and not self.measured.has_rows(run.name, stack):
+                    if self.measured.has_answers(run.name) and self._lacks_rows(run, stack):
                         await self._score(run, stack, engine)
             await self._tables(honest)
 
+    def _wanted(self) -> list[Run]:
+        return [run for run in self.runs if not run.redrawn]
+
     def _has_work(self, stack: str) -> bool:
         """Whether this stack has still to generate, to score, or to measure a table."""
-        answers = all(run.stack != stack or self.measured.has_answers(run.name) for run in self.runs)
-        rows = all(self.measured.has_rows(run.name, stack) for run in self.runs)
+        answers = all(run.stack != stack or self.measured.has_answers(run.name) for run in self._wanted())
+        rows = not any(self._lacks_rows(run, stack) for run in self._wanted())
         return not answers or not rows or self._missing_tables(stack)
+
+    def _lacks_rows(self, run: Run, stack: str) -> bool:
+        return run.scored_by(stack) and not self.measured.has_rows(run.name, stack)
 
     def _missing_tables(self, stack: str) -> bool:
         return self.extras and stack == VLLM and not {EXACT_TABLE, COST_TABLE} <= set(self.measured.noted("tables"))
@@ -128,7 +137,8 @@ class Collector:
             nonlocal done
             async with limit:
                 ids = words.prompt(one_message(prompt.text))
-                job = Job(ids, prompt.max_tokens, run.params, run.seed(prompt), ends=ends)
+                asked = run.asked(self.space, prompt.id, ids)
+                job = Job(ids, prompt.max_tokens, asked.params, run.seed(prompt), ends=ends, bias=asked.bias)
                 found[at] = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
             done += 1
             self.count(1)

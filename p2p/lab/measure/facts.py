@@ -5,7 +5,9 @@ Law: published numbers pass through the artifact's own quantisation, never aroun
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from msgspec.structs import replace
@@ -14,13 +16,18 @@ from p2p.base.keys import digest
 from p2p.base.serving_limits import TOP_RANKS
 from p2p.base.types import FinishReason, Params
 from p2p.lab.attacks.base import best
-from p2p.lab.measure.plan import HONEST, VLLM, by_name
+from p2p.lab.measure.plan import HONEST, RELABELLED, VLLM, by_name
+from p2p.lab.measure.space import Asked
 from p2p.lab.measure.store import Answer, Measured
 from p2p.verification.artifact import ARTIFACT_VERSION, CHOSEN_STEPS_PER_NAT, Header, build
 from p2p.verification.calibration import Facts
 from p2p.verification.engine import Row, TokenStep
-from p2p.verification.statistics import CHOSEN, answer_facts
+from p2p.verification.prompts import load, split
+from p2p.verification.sampling import Sampling
+from p2p.verification.statistics import CHOSEN, EXACT_NATS, answer_facts
 
+AGAIN = "~"  # in an answer's id, between that of its prompt and the number of the draw
+EDGE_QUANTILE, EDGE_SAFETY, EDGE_DEFAULT = 0.999, 1.5, 0.4
 ROUNDING = 0.6 / CHOSEN_STEPS_PER_NAT  # a published number that differs by less differs by its own rounding
 HEADER = Header(
     ARTIFACT_VERSION, bytes(32), "", bytes(32), "", "", "", bytes(32), bytes(32), 1, bytes(32), Params(), bytes(32),
@@ -31,13 +38,15 @@ HEADER = Header(
 class Evidence:
     """Facts by case and validator's stack.
 
-    A case is the name of a run, 'laundered_' and the name of a run, or 'wrong_seed'. Facts are made once and kept.
+    A case is the name of a run, 'laundered_' and the name of a run, 'wrong_seed', or a name in RELABELLED. Facts are
+    made once and kept.
     """
 
     def __init__(self, measured: Measured) -> None:
         self.measured = measured
         # tokens of context up to which equal kernels are exact (decision 014); None: not found yet, nothing is left out
         self.exact_context: int | None = None
+        self.edge = lru_cache(maxsize=None)(self._edge)  # (executor's stack, validator's) -> nats
         self._facts = lru_cache(maxsize=None)(self._make)
         self._answers = lru_cache(maxsize=None)(measured.answers)
 
@@ -48,6 +57,10 @@ class Evidence:
             return False
         needed = {validator} | ({by_name(run).stack} if case.startswith("laundered_") else set())
         return all(self.measured.has_rows(run, stack) for stack in needed)
+
+    def is_generated(self, case: str) -> bool:
+        """Whether real answers of this case are at hand."""
+        return self.measured.has_answers(self.run_of(case))
 
     def facts(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
         """(prompt ids, facts), one entry for each answer that has tokens.
@@ -74,7 +87,7 @@ class Evidence:
         """
         exact, noisy = [0], [2**31]
         for run in HONEST:
-            if run.stack != VLLM or not self.has(run.name, VLLM):
+            if run.stack != VLLM or not self.is_generated(run.name) or not self.has(run.name, VLLM):
                 continue
             ids, facts = self._facts(run.name, VLLM)
             contexts = self._contexts(run.name)
@@ -97,14 +110,40 @@ class Evidence:
         """Name of the run whose answers a case looks at."""
         if case == "wrong_seed":
             return "honest_b16" if self.measured.has_answers("honest_b16") else "honest_torch_b16"
+        if case in RELABELLED:
+            return RELABELLED[case][0]
         return case.removeprefix("laundered_")
+
+    def asked(self, case: str) -> dict[str, Asked]:
+        """What the validator reads in each request of a case, by prompt id."""
+        run = by_name(self.run_of(case))
+        if case in RELABELLED:
+            return {a.prompt: Asked(RELABELLED[case][1]) for a in self._answers(run.name)}
+        space = int(self.measured.noted("space").get("seed", 0))
+        return {a.prompt: run.asked(space, a.prompt, a.prompt_tokens) for a in self._answers(run.name)}
+
+    def _edge(self, executor: str, validator: str) -> float:
+        """By how much the difference of two candidates may differ between an executor's numbers and a validator's,
+        nats: EDGE_SAFETY times what was seen in all but one of a thousand pairs of neighbouring candidates, in honest
+        answers to prompts of the calibration half. Equal kernels give equal numbers."""
+        if executor == validator == VLLM:
+            return EXACT_NATS
+        calibration, apart = frozenset(p.id for p in split(load())[0]), list[float]()
+        for run in HONEST:
+            if run.stack == executor and self.is_generated(run.name) and self.has(run.name, validator):
+                for answer, rows in zip(self._answers(run.name), self.measured.rows(run.name, validator), strict=True):
+                    if answer.prompt in calibration:
+                        apart += _apart(answer, rows)
+        return EDGE_SAFETY * float(np.quantile(apart, EDGE_QUANTILE)) if apart else EDGE_DEFAULT
 
     def _make(self, case: str, validator: str) -> tuple[tuple[str, ...], Facts]:
         run = by_name(self.run_of(case))
         answers = self.measured.answers(run.name)
         rows = self.measured.rows(run.name, validator)
         published = self.measured.rows(run.name, run.stack) if case.startswith("laundered_") else None
-        ids, values = [], []
+        ids, values, asked = [], [], self.asked(case)
+        ends = frozenset(self.measured.noted("space").get("ends", ()))
+        edge = self.edge(run.stack, validator)
         for at, (answer, own) in enumerate(zip(answers, rows, strict=True)):
             if not answer.steps:
                 continue
@@ -112,10 +151,22 @@ class Evidence:
             seed = bytes.fromhex(answer.seed)
             if case == "wrong_seed":
                 seed = digest(b"a seed of my own", seed)
-            artifact = build(replace(HEADER, params=run.params, seed=seed), steps)
+            wanted = asked[answer.prompt]
+            artifact = build(replace(HEADER, params=wanted.params, seed=seed), steps)
+            sampling = Sampling(wanted.params, ends, {token: milli / 1000 for token, milli in wanted.bias})
             ids.append(answer.prompt)
-            values.append(answer_facts(artifact.positions(), own, run.params, seed))
+            values.append(answer_facts(
+                artifact.positions(), own, wanted.params, seed, sampling=sampling, edge=round(edge, 3)
+            ))
         return tuple(ids), Facts(np.concatenate(values), tuple(map(len, values)))
+
+
+def _apart(answer: Answer, rows: list[Row]) -> Iterator[float]:
+    """|difference of differences| of the published candidates that are neighbours in rank, published against own."""
+    for step, row in zip(answer.steps, rows, strict=True):
+        pairs = [(published, row[token]) for token, published in step.top if token in row]
+        for (one, own), (other, others_own) in pairwise(pairs):
+            yield abs((one - other) - (own - others_own))
 
 
 def laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
@@ -126,10 +177,15 @@ def laundered(answer: Answer, rows: list[Row]) -> tuple[TokenStep, ...]:
     )
 
 
+def base(id_: str) -> str:
+    """The id of the prompt of an answer or a draw."""
+    return id_.partition(AGAIN)[0]
+
+
 def only(found: tuple[tuple[str, ...], Facts], wanted: frozenset[str]) -> Facts:
-    """Facts of the answers to the prompts `wanted` (ids) alone."""
+    """Facts of the answers to the prompts `wanted` alone: ids of prompts, or of single draws (redraw.py)."""
     ids, facts = found
     starts = facts.starts()
-    keep = [at for at, prompt in enumerate(ids) if prompt in wanted]
+    keep = [at for at, prompt in enumerate(ids) if prompt in wanted or base(prompt) in wanted]
     parts = [facts.values[starts[at] : starts[at] + facts.lengths[at]] for at in keep]
     return Facts(np.concatenate(parts) if parts else facts.values[:0], tuple(facts.lengths[at] for at in keep))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2p.lab.measure.evaluate import LENGTHS, Curve
-from p2p.lab.measure.plan import TORCH, VLLM
+from p2p.lab.measure.plan import RELABELLED, TORCH, VLLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,14 @@ GOALS = (
     _goal("wrong seed", "wrong_seed", 0.95, 8),
     _goal("altered system prompt", "altered_system_prompt", 0.999, 32),
     _goal("altered system prompt, laundered", "laundered_altered_system_prompt", 0.999, 32),
+    *(
+        _goal(f"mask {case.replace('_', ' ', 1).replace('_', '-')}, {where}", case, 0.99, tokens, VLLM, validator)
+        for case in RELABELLED for where, tokens, validator in (("equal", 64, VLLM), ("across", 256, TORCH))
+    ),
+    _goal("second edition: laundered int8, equal", "laundered_int8", 0.99, 128),
+    _goal("second edition: laundered int8, vLLM checked by torch", "laundered_int8", 0.99, 2000, VLLM, TORCH),
+    _goal("second edition: laundered int8, torch checked by vLLM", "laundered_int8_torch", 0.99, 2000, TORCH, VLLM),
+    _goal("second edition: altered system prompt, laundered", "laundered_altered_system_prompt", 0.99, 48),
 )
 
 

@@ -9,17 +9,19 @@ numbers of one honest prefill, and a wrong seed is an honest answer that is chec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from p2p.base.keys import digest
 from p2p.base.types import Params, StackClass
+from p2p.lab.measure.space import Asked, draw
 from p2p.verification.prompts import Prompt, split
 
 VLLM, TORCH = str(StackClass.CPU_BF16), "torch-cpu-bf16"
 FREE = Params(1000)
 TOP_P = Params(1000, top_k=64, top_p_milli=950)
 TOP_K = Params(700, top_k=40)
+MIN_P = Params(1000, min_p_milli=50)
 GREEDY = Params(0)
 
 
@@ -35,36 +37,75 @@ class Run:
     share: int = 1  # 1: every prompt is asked, 2: every second one, ...
     salt: str = "a"  # runs with the same salt have the same seeds
     joined: bool = False  # asks the prompts of `joined` instead
+    redrawn: bool = False  # never generated: always drawn from contexts (redraw.py)
+    equal_only: bool = False  # scored by the stack that answered alone
+    drawn: bool = False  # each answer is asked for with parameters of its own (space.py)
+
+    def scored_by(self, stack: str) -> bool:
+        """Whether a validator of `stack` is to score this run's answers."""
+        return stack == self.stack or not self.equal_only
+
+    def asked(self, space: int, prompt: str, prompt_tokens: Sequence[int]) -> Asked:
+        """How this run asks `prompt` (its id). space: seed of the parameters."""
+        return draw(space, self.salt, prompt, prompt_tokens) if self.drawn else Asked(self.params)
 
     def seed(self, prompt: Prompt) -> bytes:
         """Seed of the tape under which this run answers `prompt`."""
         return digest(b"measure", self.salt.encode(), prompt.id.encode())
 
 
-HONEST = (
-    Run("honest_b16"), Run("honest_b4", batch=4, share=2, salt="b"), Run("honest_b1", batch=1, share=3, salt="c"),
-    Run("honest_b1_again", batch=1, share=2, salt="g"),
-    Run("honest_top_p", params=TOP_P, share=2, salt="d"), Run("honest_t07_top_k", params=TOP_K, share=2, salt="e"),
-    Run("honest_greedy", params=GREEDY, share=2, salt="f"),
-    Run("honest_long", batch=8, salt="h", joined=True),
-    Run("honest_torch_b16", TORCH), Run("honest_torch_b1", TORCH, batch=1, share=4, salt="c"),
+SPACE = (  # honest runs whose clients use all parameters there are
+    Run("space_a", salt="sa", drawn=True), Run("space_torch_a", TORCH, share=2, salt="ta", drawn=True),
+    Run("space_b", share=2, salt="sb", drawn=True), Run("space_torch_b", TORCH, share=2, salt="tb", drawn=True),
+    Run("space_b1", batch=1, share=12, salt="sh", drawn=True),
+    Run("space_torch_b1", TORCH, batch=1, share=12, salt="ti", drawn=True),
+    Run("redrawn_space", salt="ra", drawn=True, redrawn=True),
+    Run("redrawn_space_torch", TORCH, salt="rt", drawn=True, redrawn=True),
 )
-ONE_LIE = (Run("forged_stop", attack="forged_stop", share=3), Run("hidden_eos", attack="hidden_eos", share=3))
+HONEST = (
+    Run("honest_b16", share=2), Run("honest_torch_b16", TORCH, share=2), *SPACE,
+    Run("honest_min_p", params=MIN_P, share=4, salt="i"), Run("honest_top_p", params=TOP_P, share=4, salt="d"),
+    Run("honest_t07_top_k", params=TOP_K, share=4, salt="e"), Run("honest_long", batch=8, salt="h", joined=True),
+    Run("honest_b4", batch=4, share=6, salt="b"), Run("honest_b1", batch=1, share=12, salt="c"),
+    Run("honest_greedy", params=GREEDY, share=6, salt="f"),
+    Run("honest_torch_b1", TORCH, batch=1, share=12, salt="c"),
+)
+ONE_LIE = (
+    Run("forged_stop", attack="forged_stop", share=8, equal_only=True),
+    Run("hidden_eos", attack="hidden_eos", share=8, equal_only=True),
+)
 SAMPLING = (
-    Run("wrong_temperature", attack="wrong_temperature"),
-    Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=2, salt="d"),
-    Run("altered_system_prompt", attack="altered_system_prompt", share=3),
+    Run("wrong_temperature", attack="wrong_temperature", share=4),
+    Run("wrong_top_p", attack="wrong_top_p", params=TOP_P, share=4, salt="d"),
+    Run("altered_system_prompt", attack="altered_system_prompt", share=4, equal_only=True),
 )
 WEIGHTS = (
-    Run("int8", attack="int8"), Run("int4", attack="int4", share=2), Run("fp8", attack="fp8", share=2),
-    Run("smaller_model", attack="smaller_model", share=3), Run("int6", attack="int6", share=3),
-    Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=3),
+    Run("int8", attack="int8", share=3), Run("int4", attack="int4", share=4), Run("fp8", attack="fp8", share=4),
+    Run("int6", attack="int6", share=5), Run("smaller_model", attack="smaller_model", share=6, equal_only=True),
+    Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=6, equal_only=True),
 )
-RUNS = (
-    *HONEST, *SAMPLING, *ONE_LIE, *WEIGHTS, Run("fp8_kv_torch", TORCH, "fp8_kv", share=2),
-    Run("int8_torch", TORCH, "int8", share=2),
+# further honest answers, for the rate at which equal kernels lose a token
+MORE = tuple(Run(f"space_{name}", salt=f"s{name}", drawn=True, equal_only=True) for name in "cdef")
+_ALL = (
+    *HONEST, *WEIGHTS, *SAMPLING, Run("int8_torch", TORCH, "int8", share=3),
+    Run("fp8_kv_torch", TORCH, "fp8_kv", share=3), *ONE_LIE, *MORE,
 )
+# in what order they are made: a run that is stopped has what matters most
+_FIRST = (
+    "honest_b16", "space_a", "honest_min_p", "int8", "honest_long", "honest_top_p", "honest_t07_top_k", "int4", "fp8",
+)
+RUNS = tuple(sorted(_ALL, key=lambda run: (_FIRST.index(run.name) if run.name in _FIRST else len(_FIRST))))
 SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))  # the torch stack alone: see __main__.py
+# honest answers, judged as if another mask had been asked for: what a host publishes that ignores or loosens masks
+RELABELLED = {
+    "ignored_top_k_5": ("honest_b16", Params(1000, 5)), "ignored_top_k_40": ("honest_b16", Params(1000, 40)),
+    "ignored_min_p_0.1": ("honest_b16", Params(1000, min_p_milli=100)),
+    "ignored_top_p_0.5": ("honest_b16", Params(1000, 64, top_p_milli=500)),
+    "ignored_top_p_0.9": ("honest_b16", Params(1000, 64, top_p_milli=900)),
+    "loosened_min_p_0.1": ("honest_min_p", Params(1000, min_p_milli=100)),
+    "loosened_top_k_30": ("honest_t07_top_k", Params(700, 30)),
+    "loosened_top_p_0.9": ("honest_top_p", Params(1000, 64, top_p_milli=900)),
+}
 # cheats that a validator can make by itself, and that profiles are fitted with; the others are only judged
 FITTED = ("int8", "fp8", "int6", "int4", "wrong_temperature", "wrong_top_p")
 # the text of these runs with honest numbers is what the laundered_* attacks publish

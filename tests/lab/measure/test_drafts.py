@@ -25,7 +25,7 @@ def test_a_high_threshold_asks_for_every_token_and_a_low_one_for_none() -> None:
         assert len(facts) == len(TEXTS)
         shares[tau] = asked, other
     assert shares[1000.0] == (1.0, 0.0)
-    assert shares[-1000.0][1] > 0.3, "another model chooses other tokens"
+    assert shares[-1000.0][1] > 0.2, "another model chooses other tokens"
     assert 0 < shares[0.5][1] <= shares[-1000.0][1]
     assert 0 < shares[0.5][0] < 1
 

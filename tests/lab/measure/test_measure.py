@@ -164,6 +164,9 @@ def test_exact_contexts_end_before_the_first_that_is_not() -> None:
         def has(self, case: str, validator: str) -> bool:
             return case == "honest_b16"
 
+        def is_generated(self, case: str) -> bool:
+            return case == "honest_b16"
+
         def _contexts(self, case: str) -> dict[str, int]:
             return {"a": 90, "b": 120, "c": 150, "d": 140}
 

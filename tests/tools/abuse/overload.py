@@ -88,7 +88,7 @@ async def overload(scene: Scene, seconds: float, most_rate: float = 1000.0) -> s
     good = found.in_time / seconds
     ratio = good / able if able else 0.0
     text = (
-        f"{seconds:.0f} s at {rate:.1f} requests/s (capacity {able:.2f}): {shown(found.answers)}, all others none; "
+        f"{seconds:.0f} s at {rate:.1f} requests/s (capacity {able:.2f}): {shown(found.answers)}; "
         f"goodput {good:.2f}/s, {ratio:.2f} of capacity; memory at most {grown} MiB more in one process"
     )
     print(text, flush=True)
