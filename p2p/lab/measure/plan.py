@@ -140,13 +140,19 @@ def joined(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
     return tuple(found)
 
 
+def find(name: str) -> Run | None:
+    """The row of this name; where the plan has no row NAME_torch, the row NAME on the torch stack. None: neither."""
+    named = {run.name: run for run in RUNS}
+    base = named.get(name.removesuffix("_torch"))
+    return named.get(name) or (replace(base, name=name, stack=TORCH) if base is not None else None)
+
+
 def by_name(name: str) -> Run:
-    """The row of this name; where the plan has no row NAME_torch, the row NAME on the torch stack."""
-    for run in RUNS:
-        if run.name == name:
-            return run
-    base = next(run for run in RUNS if run.name == name.removesuffix("_torch"))
-    return replace(base, name=name, stack=TORCH)
+    """The same of a row that is there."""
+    found = find(name)
+    if found is None:
+        raise KeyError(name)
+    return found
 
 
 def calibration(stacks: tuple[str, ...]) -> tuple[Run, ...]:

@@ -26,7 +26,7 @@ from p2p.lab.attacks import temperature_tuned_int4, wrong_temperature, wrong_top
 from p2p.lab.attacks.base import best
 from p2p.lab.measure.contexts import CHEAP, RUN
 from p2p.lab.measure.facts import AGAIN, HEADER, Evidence
-from p2p.lab.measure.plan import FREE, RELABELLED, TORCH, VLLM, Run, by_name
+from p2p.lab.measure.plan import FREE, RELABELLED, TORCH, VLLM, Run, by_name, find
 from p2p.lab.measure.space import Asked
 from p2p.lab.measure.store import Answer, Measured
 from p2p.verification import tape
@@ -69,7 +69,9 @@ class Redrawn(Evidence):
     def has(self, case: str, validator: str) -> bool:
         if self.is_generated(case):
             return super().has(case, validator)
-        run = by_name(self.run_of(case))
+        run = find(self.run_of(case))
+        if run is None:
+            return False
         if case in UNMASKED:
             return all(self.contexts.has_rows(RUN, stack) for stack in (TORCH, VLLM))
         again = run.joined or (not run.attack and run.batch == 4)  # nothing that another run does not draw
@@ -90,7 +92,8 @@ class Redrawn(Evidence):
         return {id_: run.asked(space, id_, answer.prompt_tokens) for id_, answer, _ in self._drawn(run)}
 
     def run_of(self, case: str) -> str:
-        return "honest_b16" if case == "wrong_seed" else super().run_of(case)
+        drawn = case == "wrong_seed" and self.contexts.has_answers(RUN)
+        return "honest_b16" if drawn else super().run_of(case)
 
     def _drawn(self, run: Run) -> list[tuple[str, Answer, int]]:
         """(id, answer, its place) of each draw."""
