@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -41,7 +42,7 @@ from p2p.verification.check import FALSE_ALARM_PPM, PROOF_LLR_MILLI, PROOF_NATS
 from p2p.verification.engine import Job, Row, TokenStep
 from p2p.verification.profile import Noise, Profile, family, load, mixture, ratios, shipped
 from p2p.verification.sequential import Evidence
-from p2p.verification.statistics import EXCESS, LEAD, Floats, answer_facts
+from p2p.verification.statistics import EXACT_NATS, EXCESS, LEAD, Floats, answer_facts
 
 RUN, RIGHT = "honest", {"torch": "torch bf16", "vllm": VLLM}  # names in kernel_distance.py
 TAUS = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -112,7 +113,8 @@ def play(facts: Sequence[Floats], noise: Noise, *, equal: bool, rng: np.random.G
     rules, flagged, looked, times = CheckRules(), 0, 0, []
     sums = np.stack([noise.likelihoods(one).sum(axis=0) for one in facts])
     tokens = np.array([len(one) for one in facts])
-    proofs = np.array([one[:, EXCESS].max() > PROOF_NATS or -one[:, LEAD].min() > PROOF_NATS for one in facts])
+    deepest = np.array([max(one[:, EXCESS].max(), -one[:, LEAD].min()) for one in facts])  # loss of a token
+    least = EXACT_NATS if noise.lost_ppm else PROOF_NATS  # as check.exact_rule has it
     for _ in range(EPOCHS):
         evidence = Evidence()
         for at in range(1, CHECKED + 1):
@@ -121,9 +123,13 @@ def play(facts: Sequence[Floats], noise: Noise, *, equal: bool, rng: np.random.G
                 picked.append(int(rng.integers(len(facts))))
             length = int(tokens[picked].sum())
             total = float(mixture(ratios(sums[picked].sum(axis=0), length)))
-            proof = equal and bool(proofs[picked].any())
+            loss = float(deepest[picked].max())
+            proof = equal and loss > least
             refused = proof or total > noise.threshold_milli(length, FALSE_ALARM_PPM)
-            ratio = max(total - noise.normaliser_milli, PROOF_LLR_MILLI if proof else total - noise.normaliser_milli)
+            ratio = total - noise.normaliser_milli
+            if proof:
+                chance = min(noise.lost_ppm * length / 1e6, 1.0)
+                ratio = max(ratio, PROOF_LLR_MILLI if loss > PROOF_NATS else -1000 * math.log(chance))
             flagged, looked = flagged + refused, looked + 1
             step = round(ratio / ROUNDED) * ROUNDED
             evidence = evidence.updated(step, rules.llr_cap_milli, by_lot=False, late=False)
