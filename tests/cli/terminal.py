@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -16,7 +17,9 @@ WAIT_S = 120.0
 
 
 def _take_terminal() -> None:
-    """In the new process: its standard input is its controlling terminal, so that Ctrl-C there is a signal."""
+    """In the new process: its standard input is its controlling terminal, so that Ctrl-C there is a signal, also where
+    the tests were started in the background, where a shell has Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

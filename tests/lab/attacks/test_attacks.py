@@ -131,7 +131,7 @@ async def test_a_censored_word_is_what_the_tape_chose(monkeypatch: pytest.Monkey
     said = await published(attacks.get("censor"), job)
     assert [step.token for step in said[:6]] == [step.token for step in right[:6]]
     assert right[6].token not in [step.token for step in said]
-    assert refused(said, job) is not None or not judged(said, job).valid
+    assert refused(said, job) is not None or not (await judged(said, job)).valid
 
 
 async def test_smart_drafts_lie_only_where_the_draft_leads() -> None:
@@ -154,7 +154,7 @@ async def test_a_late_switch_and_an_advertisement_begin_honestly() -> None:
         right, said = await collect(ToyEngine(1).generate(job)), await published(attacks.get(name), job)
         assert [step.token for step in said[:honest]] == [step.token for step in right[:honest]]
         assert [step.token for step in said] != [step.token for step in right]
-        assert not judged(said, job).valid
+        assert not (await judged(said, job)).valid
 
 
 @pytest.mark.parametrize("name", EXACT)

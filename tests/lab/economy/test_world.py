@@ -147,7 +147,8 @@ def test_cheating_pays_where_nobody_looks() -> None:
     """Every rule that has answers checked is turned off, except the floor of one in a hundred; reputation comes at
     once."""
     blind = replace(
-        CheckRules(), min_checked_tokens=0, min_checks=0, saving_micro=0, reputation_gain=100, false_accept_ppm=0
+        CheckRules(), min_checked_tokens=0, min_checks=0, saving_micro=0, reputation_gain=100, false_accept_ppm=0,
+        shared_kernels_milli=0,
     )
     dear = Assumptions(saved={**SAVED, "laundered_int8": 0.9}, token_cost_micro=8.0)
     found = played({"honest": 6, "patient stranger": 3}, epochs=5, answers=30, checks=blind, assume=dear)
