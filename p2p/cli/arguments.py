@@ -143,3 +143,19 @@ def read_genesis(directory: Path, use: str, field: str = "dir") -> Genesis:
         advice = "copy the network's genesis file there (its founders publish it)"
         raise ConfigError(f"{file} is missing, which is needed {use}; {advice}", field=field)
     return load_genesis(file)
+
+
+def add_network(command: argparse.ArgumentParser, folder: str, listen: str, who: str) -> None:
+    """Options of a command that serves HTTP over a network: its folder, where it listens, and whom it asks. folder:
+    what --dir is; listen: its default; who: asks there."""
+    command.add_argument("--dir", type=Path, default=default_dir(), help=f"{folder} (default: %(default)s)")
+    command.add_argument(
+        "--listen", default=listen, metavar="HOST:PORT", help=f"where {who} ask (default: %(default)s)",
+    )
+    command.add_argument(
+        "--peer", action="append", metavar="MULTIADDR",
+        help="a peer to ask; may be given several times (default: the bootstrap of config.toml in --dir)",
+    )
+    command.add_argument(
+        "--network", type=Path, metavar="FILE", help="a network's file, which names its genesis and its first peers",
+    )

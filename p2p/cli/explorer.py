@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.cli.arguments import default_dir, multiaddr
+from p2p.cli.arguments import add_network, multiaddr
 
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
@@ -20,19 +19,9 @@ DEFAULT_LISTEN = "127.0.0.1:8080"
 
 def register(commands: Any) -> None:
     explorer = commands.add_parser("explorer")
-    explorer.add_argument(
-        "--dir", type=Path, default=default_dir(),
-        help="the folder with genesis.cbor, where known peers are kept (default: %(default)s)",
-    )
-    explorer.add_argument(
-        "--listen", default=DEFAULT_LISTEN, metavar="HOST:PORT", help="where browsers ask (default: %(default)s)",
-    )
-    explorer.add_argument(
-        "--peer", action="append", metavar="MULTIADDR",
-        help="a peer to ask; may be given several times (default: the bootstrap of config.toml in --dir)",
-    )
-    explorer.add_argument(
-        "--network", type=Path, metavar="FILE", help="a network's file, which names its genesis and its first peers",
+    add_network(
+        explorer, "the folder with genesis.cbor, where known peers are kept", DEFAULT_LISTEN,
+        "browsers",
     )
     explorer.set_defaults(run=run)
 

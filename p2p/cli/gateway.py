@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p.cli.arguments import default_dir, multiaddr, read_genesis
+from p2p.cli.arguments import add_network, multiaddr, read_genesis
 from p2p.cli.output import aligned
 
 if TYPE_CHECKING:
@@ -28,19 +28,9 @@ DEFAULT_LISTEN = "127.0.0.1:8000"
 
 def register(commands: Any) -> None:
     gateway = commands.add_parser("gateway")
-    gateway.add_argument(
-        "--dir", type=Path, default=default_dir(),
-        help="the folder with account.key and genesis.cbor; a key is made on first use (default: %(default)s)",
-    )
-    gateway.add_argument(
-        "--listen", default=DEFAULT_LISTEN, metavar="HOST:PORT", help="where programs ask (default: %(default)s)",
-    )
-    gateway.add_argument(
-        "--peer", action="append", metavar="MULTIADDR",
-        help="a peer to ask; may be given several times (default: the bootstrap of config.toml in --dir)",
-    )
-    gateway.add_argument(
-        "--network", type=Path, metavar="FILE", help="a network's file, which names its genesis and its first peers",
+    add_network(
+        gateway, "the folder with account.key and genesis.cbor; a key is made on first use", DEFAULT_LISTEN,
+        "programs",
     )
     gateway.add_argument("--account", metavar="HEX", help="the account that pays, where account.key is a hot key of it")
     gateway.add_argument(

@@ -6,7 +6,7 @@ step to migrations.py; a store with another schema is refused.
 
 from __future__ import annotations
 
-SCHEMA = 12  # written into each store; one byte
+SCHEMA = 11  # written into each store; one byte
 DATABASES = (
     "meta",  # the schema, the genesis and the chain's tip
     "state",  # the ledger's state: key -> value

@@ -34,7 +34,6 @@ def _nothing(store: Store, mark: bytes) -> Iterator[tuple[Batch, bytes]]:
 
 STEPS: tuple[Step, ...] = (
     Step(11, "the guard may hold: a restored store signs nothing yet, which older programs would not know", _nothing),
-    Step(12, "rules and epochs' records have more fields; older ones are read as having their defaults", _nothing),
 )
 
 
