@@ -69,7 +69,8 @@ async def _looked(page: Page, place: Place, axe: str, *, own: bool) -> list[str]
             await page.wait(_BOUND)
     found = [str(one) for one in await findings(page, axe) if one["impact"] in SERIOUS]
     # a header that is not decided yet is asked for again, and the browser notes each 404; so for a foreign proof
-    found += [one for one in page.complaints if "/headers/" not in one and (own or "/proof" not in one)]
+    waits = [one for one in page.complaints if "/headers/" in one and "404" in one]
+    found += [one for one in page.complaints if one not in waits and (own or "/proof" not in one)]
     if await page.eval("document.documentElement.scrollWidth > innerWidth"):
         found.append("it is wider than its window")
     return found
