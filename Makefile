@@ -61,7 +61,7 @@ operations: .venv/.monitoring
 	@$(V)/python -m pytest -q -s tests/peer/test_operations_net.py tests/peer/operations_net.py
 
 test: check .venv/.node .venv/.family .venv/.network .venv/.monitoring .venv/.browser
-	@$(V)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder --durations=10
+	@$(V)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
 
 from p2p.gateway.app import new_app
+from p2p.gateway.http.asgi import App
 from p2p.gateway.keys import Keys
 from tests.explorer.axe import SERIOUS, axe_source, findings
 from tests.explorer.browser import Page, connected, running
 from tests.explorer.places import FAILING, WIDTHS, places
-from tests.explorer.scripted import HOSTILE, NODES, PAYER, Scripted, served
+from tests.explorer.scripted import HOSTILE, NODES, PAYER, Scripted, nothing_else, served
 from tests.gateway.scripted import Answer, ScriptedBackend, saying
 
 CHROMIUM: list[str] = []  # the address of the one that all tests of this file share
@@ -131,6 +133,47 @@ async def test_blocks_come_by_themselves() -> None:
         source.grow(2)
         await page.wait("document.querySelector('tbody td').innerText === '5'")
         assert unexpected(page) == []
+
+
+async def test_only_a_page_that_is_looked_at_has_a_stream_of_events() -> None:
+    """A browser has six connections to a host: with streams of six pages the seventh would stand still."""
+    source, watching, changed = Scripted(tops=3, asked=0), [0], [trio.Event()]
+
+    def counting(app: App) -> App:
+        async def counted(scope: Any, receive: Any, send: Any) -> None:
+            step = int(scope.get("path", "").endswith("/events"))
+            watching[0] += step
+            changed[0].set()
+            try:
+                await app(scope, receive, send)
+            finally:
+                watching[0] -= step
+                changed[0].set()
+
+        return counted
+
+    async def until(count: int) -> None:
+        with trio.fail_after(60):
+            while watching[0] != count:
+                changed[0] = trio.Event()
+                await changed[0].wait()
+
+    seen = "(state => { Object.defineProperty(document, 'visibilityState', {value: state, configurable: true}); " \
+        "document.dispatchEvent(new Event('visibilitychange')) })"
+    async with served(source, nothing_else, wrap=counting) as url, connected(CHROMIUM[0]) as browser:
+        async with browser.page(1280, dark=False) as page:
+            for height in range(1, 9):
+                await page.goto(f"{url}/explorer/#/blocks/{height % 3 + 1}")
+                await page.ready()
+            await until(1)
+            await page.goto(f"{url}/explorer/#/blocks")
+            await page.ready()
+            await page.eval(f"{seen}('hidden')")
+            await until(0)
+            source.grow(2)
+            await page.eval(f"{seen}('visible')")
+            await page.wait("document.querySelector('tbody td').innerText === '5'")
+            await until(1)
 
 
 async def test_foreign_text_is_shown_and_does_nothing() -> None:

@@ -48,8 +48,29 @@ export function watch (told) {
   return () => watchers.delete(told)
 }
 
+// A browser has six connections to a host for all its tabs together, and each stream of events takes one. So only a page
+// that is looked at has one, and a page that comes back loads what it missed.
+for (const name of ['visibilitychange', 'pagehide', 'pageshow']) {
+  window.addEventListener(name, event => isSeen(event.type) ? comeBack() : leave(), true)
+}
+
+function isSeen (event) {
+  return event !== 'pagehide' && document.visibilityState === 'visible'
+}
+
+function comeBack () {
+  if (source || watchers.size === 0) return
+  open()
+  for (const told of [...watchers]) told('reset', {})
+}
+
+function leave () {
+  source?.close()
+  source = null
+}
+
 function open () {
-  if (source) return
+  if (source || !isSeen('')) return
   source = new EventSource(API + 'events')
   for (const name of NAMES) {
     source.addEventListener(name, event => {
@@ -63,7 +84,7 @@ function open () {
   source.onopen = () => state(true)
   source.onerror = () => {
     state(false)
-    if (source.readyState === EventSource.CLOSED) { // refused: too many others watch
+    if (source?.readyState === EventSource.CLOSED) { // refused: too many others watch
       source = null
       setTimeout(open, 10_000)
     }
