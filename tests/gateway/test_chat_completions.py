@@ -99,13 +99,16 @@ async def test_an_answer_without_a_bound_has_4096_tokens_at_most_and_never_more_
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
 
 
+CLOSED = json.dumps({**SCHEMA, "additionalProperties": False}, separators=(",", ":"))
+
+
 @pytest.mark.parametrize(("sent", "kind", "source"), [
     ({"response_format": {"type": "json_object"}}, GrammarKind.JSON_OBJECT, ""),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}},
-     GrammarKind.JSON_SCHEMA, json.dumps(SCHEMA, separators=(",", ":"))),
+     GrammarKind.JSON_SCHEMA, CLOSED),
     ({"guided_regex": "[a-z]+"}, GrammarKind.REGEX, "[a-z]+"),
     ({"guided_choice": ["yes", "no"]}, GrammarKind.CHOICE, '["yes","no"]'),
-    ({"structured_outputs": {"json": SCHEMA}}, GrammarKind.JSON_SCHEMA, json.dumps(SCHEMA, separators=(",", ":"))),
+    ({"structured_outputs": {"json": SCHEMA}}, GrammarKind.JSON_SCHEMA, CLOSED),
     ({"structured_outputs": {"grammar": 'start: "a"'}}, GrammarKind.LARK, 'start: "a"'),
 ])
 async def test_every_form_of_an_answer_is_one_grammar(sent: dict[str, Any], kind: GrammarKind, source: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
+from p2p.base.closed_schema import closed_schema
 from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import (
     MAX_ANSWERS,
@@ -150,10 +151,10 @@ def read_top_logprobs(body: Fields, name: str, api_most: int) -> int | None:
 
 
 def schema_grammar(schema: Any, path: str) -> Grammar:
-    """The grammar of a JSON schema."""
+    """The grammar of a JSON schema. Objects have no properties but those that are named (base/closed_schema.py)."""
     if not isinstance(schema, dict | bool):
         raise InvalidRequest("must be a JSON schema: an object", field=path)
-    return _grammar(GrammarKind.JSON_SCHEMA, as_json(schema), path)
+    return _grammar(GrammarKind.JSON_SCHEMA, as_json(closed_schema(schema)), path)
 
 
 def read_response_format(body: Fields, name: str = "response_format") -> Grammar | None:

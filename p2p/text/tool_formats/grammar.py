@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from p2p.base.body import Grammar, GrammarKind, Tool
+from p2p.base.closed_schema import closed_schema
 from p2p.base.errors import InvalidRequest
 from p2p.base.json_text import read_object
 from p2p.base.serving_limits import MAX_GRAMMAR
@@ -50,7 +51,7 @@ def one_call(tools: Sequence[Tool], names: Collection[str], *, before: str, key:
 
 def _schema(tool: Tool, field: str) -> dict[str, Any]:
     schema = read_object(tool.parameters, field, empty='{"type": "object", "properties": {}}')
-    return {"type": "object", **schema, "x-guidance": _SPACING}
+    return {"type": "object", **closed_schema(schema), "x-guidance": _SPACING}
 
 
 def _quoted(text: str) -> str:

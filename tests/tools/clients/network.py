@@ -22,7 +22,7 @@ from testnet.processes import Say, alive, launch, read_state, stop
 from testnet.up import Running, bring_up
 from tests.tools.clients.running import Target
 
-PEERS = 4
+PEERS, CONTEXT = 4, 8192  # the whole context of the model: coding agents begin with 4,000 tokens of instructions
 READY_S = 120.0  # for the gateway to answer
 
 
@@ -34,7 +34,7 @@ def live(say: Say) -> Iterator[Target]:
     with tempfile.TemporaryDirectory(prefix="folkmoot-clients-") as folder:
         directory = Path(folder) / "net"
         directory.mkdir()
-        network = bring_up(directory, PEERS, 1, None, say)
+        network = bring_up(directory, PEERS, 1, None, say, context_tokens=CONTEXT)
         try:
             url, key = start_gateway(network, say)
             yield Target(url, key, DEFAULT_MODEL, str(prepare_model(say)))
