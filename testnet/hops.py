@@ -20,7 +20,7 @@ HOPS = (
     ("prepare", "gateway: the question is made, its tokens counted"),
     ("agent is asked", "client: signs, opens a stream, sends"),
     ("agent has checked", "agent: checks, draws, reserves"),
-    ("agent has a stream to the executor", "agent: tells the client, opens a stream"),
+    ("agent has a stream to the executor", "agent: opens a stream to the executor"),
     ("executor is asked", "agent: sends; executor: reads"),
     ("executor has a place", "executor: checks, takes a place"),
     ("executor has the prompt's tokens", "executor: applies the template, makes tokens"),

@@ -137,21 +137,23 @@ class _Answer:
         first = await self._first(pieces)
         self._timing.end("network")
         await send({"type": "http.response.start", "status": 200, "headers": [*sse.HEADERS, *self._headers()]})
-        await self._put(send, self._writer.begin())
+        events = [*self._writer.begin()]
         try:
             for at, piece in first:
-                await self._put(send, self._feed(at, piece))
+                events += self._feed(at, piece)
+            await self._put(send, events)  # with the first token, and so the headers, in one write
+            events = []
             while (found := await _next(pieces)) is not _END:
                 if found is None:
                     sign = self._writer.alive()
                     await _put_bytes(send, sse.COMMENT if sign is None else _pack(sign))
                 else:
                     await self._put(send, self._feed(*found))
-            events = self._writer.end()
+            events += self._writer.end()
             self._complete()
         except FolkmootError as error:
             self._metrics.stream_failed(self._api.name)
-            events = self._writer.fail(error)
+            events += self._writer.fail(error)
         await self._put(send, events, is_last=True)
 
     async def _first(self, pieces: Pieces) -> list[tuple[int, Piece]]:

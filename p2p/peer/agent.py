@@ -53,6 +53,7 @@ from p2p.wire.frames import (
     Done,
     Failure,
     Forward,
+    Frame,
     Payload,
     Stop,
     Tokens,
@@ -169,15 +170,13 @@ class Agent:
             session = _Session(ask, Reader(telling), usage, room)
             log.info("a request is begun", account=request.account, model=request.model, **{EACH: True})
             self.hops.mark(signed.inference_id, "agent has checked")
-            await session.reader.show(Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
-            await self._execute(session, drawn)
+            await self._execute(session, drawn, Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
 
-    async def _execute(self, session: _Session, drawn: tuple[bytes, ...]) -> None:
-        """Ask the drawn executors in turn until one has answered. Raises Unavailable, or the refusal that an executor
-        gave."""
+    async def _execute(self, session: _Session, drawn: tuple[bytes, ...], *first: Frame) -> None:
+        """Ask the drawn executors in turn until one has answered. first: what the client is told before. Raises
+        Unavailable, or the refusal that an executor gave."""
         for node in drawn:
-            await session.reader.show(Trying(node))
-            outcome = await self._try(session, node)
+            outcome, first = await self._try(session, node, *first, Trying(node)), ()
             if isinstance(outcome, Done):
                 await self._done(session, outcome)
                 return
@@ -191,30 +190,47 @@ class Agent:
             "every drawn executor was busy or silent; the escrow returns at the deadline", field="executor"
         )
 
-    async def _try(self, session: _Session, node: bytes) -> Done | Declined:
-        """Ask one executor. Whatever goes wrong on its side is a Declined with the reason."""
-        try:
-            stream = await self.open_stream(peer_id(node), "infer")
-        except FolkmootError as error:
-            return Declined(node, f"unreachable: {error.message}"[:MAX_REASON], None)
+    async def _try(self, session: _Session, node: bytes, *told: Frame) -> Done | Declined:
+        """Ask one executor. Whatever goes wrong on its side is a Declined with the reason. The client is told `told`
+        meanwhile: the request need not wait for that, nor the client for a connection to the executor."""
+        asked: Stream | Declined | None = None
         done = False
         try:
-            forward = Forward(
-                VERSION, session.ask.signed_request, session.ask.body, self.key.public, pack_ids(session.tokens),
-                tuple(session.taken_over), session.ask.rows,
-            )
-            try:
-                self.hops.mark(forward.signed_request.inference_id, "agent has a stream to the executor")
-                await stream.send(pack_frame(forward))
-            except FolkmootError as error:
-                return Declined(node, error.message[:MAX_REASON], None)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.reader.show, *told)
+                asked = await self._forward(session, node)
+            if isinstance(asked, Declined):
+                return asked
             signed: list[SignedStreamed] = []
-            outcome = await self._relay(session, stream, node, signed)
+            outcome = await self._relay(session, asked, node, signed)
             session.taken_over += signed[-1:]
             done = True
             return outcome
         finally:
-            await (stream.close() if done else stream.reset())
+            if asked is not None and not isinstance(asked, Declined):
+                await (asked.close() if done else asked.reset())
+
+    async def _forward(self, session: _Session, node: bytes) -> Stream | Declined:
+        """A stream to one executor that has the request on it."""
+        try:
+            stream = await self.open_stream(peer_id(node), "infer")
+        except FolkmootError as error:
+            return Declined(node, f"unreachable: {error.message}"[:MAX_REASON], None)
+        forward = Forward(
+            VERSION, session.ask.signed_request, session.ask.body, self.key.public, pack_ids(session.tokens),
+            tuple(session.taken_over), session.ask.rows,
+        )
+        is_sent = False
+        try:
+            self.hops.mark(forward.signed_request.inference_id, "agent has a stream to the executor")
+            await stream.send(pack_frame(forward))
+            is_sent = True
+            return stream
+        except FolkmootError as error:
+            return Declined(node, error.message[:MAX_REASON], None)
+        finally:
+            if not is_sent:
+                await stream.reset()
 
     async def _relay(
         self, session: _Session, stream: Stream, node: bytes, signed: list[SignedStreamed]

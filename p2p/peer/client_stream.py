@@ -21,8 +21,8 @@ class Reader:
         """Whether a frame could not be delivered; nothing is sent any more."""
         return self.telling.is_gone
 
-    async def show(self, frame: Frame) -> None:
-        """Send the frame, if the client is still there."""
+    async def show(self, *frames: Frame) -> None:
+        """Send the frames, if the client is still there."""
         if not self.gone:
             with suppress(Unavailable):
-                await self.telling.send(frame)
+                await self.telling.send(*frames)

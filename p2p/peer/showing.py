@@ -10,6 +10,7 @@ from p2p.base.errors import FolkmootError, Unavailable
 from p2p.base.keys import Key
 from p2p.base.serving_limits import MAX_HELD_TOKENS, SHOW_EVERY_S
 from p2p.base.types import SignedRequest
+from p2p.machine.locks import Lock
 from p2p.peer.telling import Telling
 from p2p.text.vocabulary import TextStream
 from p2p.verification.artifact import pack_rows
@@ -33,7 +34,7 @@ class Showing:
         self._text, self._rows = text, rows
         self._held: list[TokenStep] = []
         self._holds = trio.Event()  # some token is held
-        self._sending, self._sent_at = trio.Lock(), -math.inf
+        self._sending, self._sent_at = Lock(), -math.inf
 
     def text_of(self, token: int) -> str:
         """What the next token adds to the text. Call it once for each token, in order."""

@@ -15,6 +15,7 @@ import trio
 from p2p.base.errors import FolkmootError
 from p2p.base.limits import EXECUTOR_SILENT_S, WORKING_EVERY_S
 from p2p.machine.deadlines import strain
+from p2p.machine.locks import Lock
 from p2p.wire.frames import Frame, Working, pack_frame
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ class Telling:
         self.stream, self.began = stream, began
         self.sent_at = -math.inf  # trio's clock, of the last frame
         self.is_gone = False  # whoever asked left: a frame could not be delivered
-        self._lock = trio.Lock()
+        self._lock = Lock()
 
-    async def send(self, frame: Frame) -> None:
-        """Raises Unavailable if whoever asked left."""
+    async def send(self, *frames: Frame) -> None:
+        """Send them in one write. Raises Unavailable if whoever asked left."""
         # half a frame would spoil the stream; bounded by the frame's own time limit
         with trio.CancelScope(shield=True):
             async with self._lock:
                 try:
-                    await self.stream.send(pack_frame(frame))
+                    await self.stream.send(*map(pack_frame, frames))
                 except FolkmootError:
                     self.is_gone = True
                     raise

@@ -149,6 +149,7 @@ class VoteStreams:
             with writer.scope:
                 stream = await self.open_stream(peer, PROTOCOL)
                 try:
+                    await stream.agreed()
                     await self._send(peer, stream, writer)
                 finally:
                     await stream.close()

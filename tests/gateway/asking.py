@@ -20,7 +20,11 @@ class Reply:
 
     status: int
     headers: dict[str, str]
-    body: bytes
+    writes: list[bytes]  # of the body, as they came
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.writes)
 
     @property
     def json(self) -> Any:
@@ -76,7 +80,7 @@ async def ask(
     start = messages[0]
     return Reply(
         start["status"], {name.decode(): value.decode() for name, value in start["headers"]},
-        b"".join(message.get("body", b"") for message in messages[1:]),
+        [message.get("body", b"") for message in messages[1:]],
     )
 
 

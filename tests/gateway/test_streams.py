@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,3 +125,15 @@ def test_an_event_is_read_as_it_was_written(data: str, name: str) -> None:
     read = "\n".join(line.removeprefix("data: ") for line in lines if line.startswith("data: "))
     assert read == data.replace("\r\n", "\n").replace("\r", "\n")
     assert len([line for line in lines if not line.startswith(("data: ", "event: "))]) == 0
+
+
+@pytest.mark.parametrize(("path", "asked"), [
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+    ("/v1/completions", {"prompt": "hi"}),
+    ("/v1/responses", {"input": "hi"}),
+    ("/v1/messages", {"max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}),
+])
+def test_the_first_word_is_in_the_first_write(path: str, asked: dict[str, Any]) -> None:
+    _, stream = both("unmistakable words", 30, path, {"model": "tiny"} | asked)
+    assert b"unmistakable" in stream.writes[0]
+    assert len(stream.writes) > 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import trio
+from libp2p.exceptions import BaseLibp2pError
 from msgspec import to_builtins
 
 from p2p.base.keys import Key
@@ -27,6 +30,16 @@ from p2p.gossip.relays.reachability import Verdict
 def emit(**words: Any) -> None:
     sys.stdout.write(json.dumps(words) + "\n")
     sys.stdout.flush()
+
+
+async def lines() -> AsyncIterator[dict[str, Any]]:
+    """The commands on stdin."""
+    buffer = b""
+    async for chunk in trio.lowlevel.FdStream(os.dup(0)):
+        buffer += chunk
+        while b"\n" in buffer:
+            line, buffer = buffer.split(b"\n", 1)
+            yield json.loads(line)
 
 
 async def echo(stream: Stream) -> None:
@@ -84,31 +97,26 @@ async def peer(settings: dict[str, Any]) -> None:
         if settings.get("deaf"):  # every socket is closed at once, as if a router had dropped it
             net._discovery.host.get_network()._inbound_limiter = trio.CapacityLimiter(0)
         emit(ready=net.addresses()[0], peer=net.peer_id)
-        buffer = b""
-        source = trio.lowlevel.FdStream(os.dup(0))
-        async for chunk in source:
-            buffer += chunk
-            while b"\n" in buffer:
-                line, buffer = buffer.split(b"\n", 1)
-                command = json.loads(line)
-                if command["op"] == "publish":
-                    await net.publish("t", bytes.fromhex(command["data"]))
-                elif command["op"] == "drop":
-                    await net.disconnect(command["peer"])
-                elif command["op"] == "points":
-                    net._discovery.scores._points.pop(command["peer"], None)
-                    for _ in range(command["faults"]):
-                        net._discovery.scores.penalise(command["peer"], 25, trio.current_time())
-                meshed = net._exchange._router.mesh(topic_name("lab", "t"))
-                table = net._discovery.dht.get_routing_table_size()
-                emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=to_builtins(net.status()))
+        async for command in lines():
+            if command["op"] == "publish":
+                await net.publish("t", bytes.fromhex(command["data"]))
+            elif command["op"] == "drop":
+                await net.disconnect(command["peer"])
+            elif command["op"] == "points":
+                net._discovery.scores._points.pop(command["peer"], None)
+                for _ in range(command["faults"]):
+                    net._discovery.scores.penalise(command["peer"], 25, trio.current_time())
+            meshed = net._exchange._router.mesh(topic_name("lab", "t"))
+            table = net._discovery.dht.get_routing_table_size()
+            emit(connected=net.connected(), got=got, table=table, meshed=meshed, status=to_builtins(net.status()))
 
 
 async def stock(settings: dict[str, Any]) -> None:
-    """The library as shipped, to show that the same bytes end it."""
+    """The library as shipped, to show that the same bytes end it, and that it opens streams to us and we to it."""
     from libp2p import new_host
     from libp2p.crypto.ed25519 import create_new_key_pair
     from libp2p.network.config import ConnectionConfig
+    from libp2p.peer.peerinfo import info_from_p2p_addr
     from multiaddr import Multiaddr
 
     listen = [Multiaddr("/ip4/127.0.0.1/tcp/0")]
@@ -120,10 +128,25 @@ async def stock(settings: dict[str, Any]) -> None:
     async def bad(stream: Any) -> None:
         raise ValueError("a bug in a handler")
 
+    async def send_back(stream: Any) -> None:
+        with suppress(BaseLibp2pError):  # the other side ends it
+            while part := await stream.read(65536):
+                await stream.write(part)
+
     host.set_stream_handler("/folkmoot/raises/1", bad)
+    host.set_stream_handler("/folkmoot/echo/1", send_back)
     async with host.run(listen_addrs=listen):
         emit(ready=str(host.get_addrs()[0]), peer=str(host.get_id()))
-        await trio.sleep_forever()
+        async for line in lines():  # {"address", "protocol", "data"}: sent there on a new stream
+            target = info_from_p2p_addr(Multiaddr(line["address"]))
+            await host.connect(target)
+            stream, data = await host.new_stream(target.peer_id, [line["protocol"]]), bytes.fromhex(line["data"])
+            await stream.write(data)
+            got = b""
+            while len(got) < len(data):
+                got += await stream.read(len(data) - len(got))
+            await stream.close()
+            emit(echoed=got.hex())
 
 
 if __name__ == "__main__":

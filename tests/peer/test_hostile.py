@@ -65,6 +65,7 @@ async def drop_everywhere(network: Network, address: str) -> None:
         for raw in (b"", b"\xff", b"\x20abc"):
             try:
                 stream = await network.open_stream(peer, short)
+                await stream.agreed()
                 if raw:
                     await stream._raw.write(raw)
                 await stream.reset()
@@ -118,6 +119,7 @@ def test_an_oversized_frame_is_refused_and_the_peer_lives(net: Net) -> None:
             address = net.address(1)
             await network.connect(address)
             stream = await network.open_stream(address.rsplit("/p2p/", 1)[1], "infer")
+            await stream.agreed()
             await stream._raw.write(b"\xff\xff\xff\xff\x0f")
             answer = parse_frame(await stream.receive(timeout_s=5))
             assert isinstance(answer, Failure)

@@ -22,11 +22,11 @@ class Kept:
         self.frames: list[tuple[float, Frame]] = []
         self.most = most
 
-    async def send(self, raw: bytes) -> None:
+    async def send(self, *raws: bytes) -> None:
         await trio.lowlevel.checkpoint()
         if len(self.frames) >= self.most:
             raise Unavailable("gone", field="stream")
-        self.frames.append((trio.current_time(), parse_frame(raw)))
+        self.frames += [(trio.current_time(), parse_frame(raw)) for raw in raws]
 
 
 def over(stream: Any) -> Telling:

@@ -3,10 +3,10 @@
 Law: another release is refused, and each repair has a test.
 
 Stock, any connected peer can end the process with a few bytes, and a listener accepts no more after 250 connections in
-its life. The repairs are called G-1, G-3, G-6, G-10 to G-13, G-15, G-16, G-18 and G-19, here, in guarded_tables.py,
-pulse.py and in tests/gossip; the other numbers were repairs of its pubsub, which is not used any more. `install`
-patches classes once per process; the other functions repair one host. When libp2p changes, read this file against it,
-run the tests, then change VERSION.
+its life. The repairs are called G-1, G-3, G-6, G-10 to G-13, G-15, G-16 and G-18 to G-22, here, in guarded_tables.py,
+pulse.py, turns.py and in tests/gossip; the other numbers were repairs of its pubsub, which is not used any more.
+`install` patches classes once per process; the other functions repair one host. When libp2p changes, read this file
+against it, run the tests, then change VERSION.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from p2p.base.limits import (
     MAX_CONNECTIONS,
     MAX_STREAM_WINDOW,
 )
-from p2p.gossip.connections import pulse
+from p2p.gossip.connections import pulse, turns
 from p2p.gossip.connections.budget import group_of, relay_of
 from p2p.gossip.connections.door import MARK, Door, Intake
 from p2p.gossip.connections.failures import NO_ROOM
 from p2p.gossip.connections.guarded_tables import bound_tables
+from p2p.gossip.connections.opening import accept
 from p2p.gossip.connections.reach import DialPolicy
 from p2p.machine.deadlines import fail_after, strain
 
@@ -98,6 +99,7 @@ def install() -> None:
     _own_the_sockets()
     bound_tables()
     pulse.install()
+    turns.install()
 
 
 def _release_inbound_slots() -> None:
@@ -293,7 +295,7 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
     That holds for negotiation, identify, the DHT and our handlers. A stream is reset unread where admit(peer) is False
     (banned), above the budgets of its peer or address group, and while its peer owes work.
     """
-    inner, budgets = host._swarm_stream_handler, door.budgets
+    stock, budgets = host._swarm_stream_handler, door.budgets
 
     async def guarded(stream: Any) -> None:
         peer, now = str(stream.muxed_conn.peer_id), trio.current_time()
@@ -310,7 +312,7 @@ def guard_streams(host: Any, door: Door, admit: Callable[[str], bool], report: R
                 return
             budgets.requests.spend(peer, group, 1, now, valued=valued)  # a refused stream costs its group nothing
             try:
-                await inner(stream)
+                await accept(host, stream, stock)
             except Exception as error:  # G-6; trio.Cancelled passes
                 report(peer, error)
                 await reset_quietly(stream)

@@ -9,6 +9,8 @@ A frame is an unsigned varint length and that many bytes.
 - FRAME-3: a frame that has begun takes its announced size from the peer's unparsed bytes. Where there is no room, a
   stranger's frame is refused, and one that we asked for waits unread. At most 1 KiB is read beyond a frame.
 - FRAME-4: the next frame of a peer that owes CPU is read when the peer owes nothing any more.
+- FRAME-5: a stream that we opened agrees on its protocol by the way: our first write proposes it, and the peer's answer
+  is read before its first frame (opening.py).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ import trio
 
 from p2p.base.errors import LocalProtocolError, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.limits import DISCONNECT_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_FRAME
+from p2p.gossip.connections.opening import Opening
 from p2p.machine.deadlines import fail_after, move_on_after
+from p2p.machine.locks import Lock
 
 _CHUNK = 65536  # bytes of one read
 _AHEAD = 1024  # bytes read before a frame's length is known: all that a stream keeps in addition to counted frames
@@ -41,47 +45,63 @@ class Room(Protocol):
 class Stream:
     """One bidirectional stream. The connection below it has authenticated `peer`."""
 
-    __slots__ = ("_buffer", "_ended", "_ours", "_pace_s", "_raw", "_reserved", "_room", "_sending", "on_paid", "peer")
+    __slots__ = (
+        "_buffer", "_ended", "_opening", "_ours", "_pace_s", "_raw", "_reserved", "_room", "_sending", "on_paid",
+        "peer",
+    )
 
     def __init__(
         self, raw: Any, peer: str, room: Room | None = None, *, ours: bool = True,
-        pace_s: Callable[[], float] = lambda: 0.0,
+        pace_s: Callable[[], float] = lambda: 0.0, opening: Opening | None = None,
     ) -> None:
         """room: where unparsed bytes are counted. ours: we opened the stream. pace_s: seconds for which its next frame
-        waits."""
+        waits. opening: its protocol is not agreed on yet."""
         self.on_paid: Callable[[], None] = lambda: None
         self._pace_s = pace_s
         self._raw = raw
         self._room = room
         self._ours = ours
+        self._opening = opening
         self._reserved = 0
         self._buffer = bytearray()
         self._ended = False
-        self._sending = trio.Lock()
+        self._sending = Lock()
         self.peer = peer
 
-    async def send(self, frame: bytes) -> None:
-        """Send one frame. Raises Unavailable when the peer does not take it in time, LocalProtocolError above
-        MAX_FRAME."""
-        if len(frame) > MAX_FRAME:
-            raise LocalProtocolError(
-                f"{len(frame)} bytes do not fit a frame of at most {MAX_FRAME}", field="frame", code="too_large",
-            )
-        data = _varint(len(frame)) + frame
+    async def send(self, *frames: bytes) -> None:
+        """Send one frame, or some small ones in one write. Raises Unavailable when the peer does not take them in time,
+        LocalProtocolError above MAX_FRAME."""
+        for frame in frames:
+            if len(frame) > MAX_FRAME:
+                raise LocalProtocolError(
+                    f"{len(frame)} bytes do not fit a frame of at most {MAX_FRAME}", field="frame", code="too_large",
+                )
+        data = b"".join(_varint(len(frame)) + frame for frame in frames)
+        await self._guarded(lambda: self._write(data), FRAME_TIMEOUT_S)
 
-        async def write() -> None:
-            async with self._sending:
-                for at in range(0, len(data), _WRITE):
-                    await self._raw.write(data[at : at + _WRITE])
+    async def agreed(self) -> None:
+        """Returns once the peer has agreed on the protocol: for who sends and never receives. Raises Unavailable."""
+        if self._opening is None:
+            return
 
-        await self._guarded(write, FRAME_TIMEOUT_S)
+        async def read() -> None:
+            await self._write(b"")
+            while (opening := self._opening) is not None:
+                if opening.hear(self._buffer):
+                    self._opening = None
+                    return
+                self._buffer += await self._read(_AHEAD)
+
+        await self._guarded(read, self._opening.timeout_s)
 
     async def receive(self, *, limit: int = MAX_FRAME, timeout_s: float = FRAME_TIMEOUT_S) -> bytes:
         """The next frame, of at most `limit` bytes.
 
         Raises RemoteProtocolError('too_large' | 'varint'); Unavailable at the stream's end, at a reset and after
-        `timeout_s` seconds; Overloaded where too much of the peer waits already.
+        `timeout_s` seconds, and where the peer does not speak the protocol; Overloaded where too much of the peer waits
+        already.
         """
+        await self.agreed()
         while (pause_s := self._pace_s()) > 0:
             await trio.sleep(min(pause_s, _PACE_S))
         frame: bytes | None = None
@@ -90,10 +110,7 @@ class Stream:
             nonlocal frame
             while (frame := self._take(limit)) is None:
                 await self._reserve()
-                chunk = await self._raw.read(min(self._missing(), limit + _MAX_VARINT))
-                if not chunk:
-                    raise Unavailable("the peer closed the stream", field="stream", code="closed")
-                self._buffer += chunk
+                self._buffer += await self._read(min(self._missing(), limit + _MAX_VARINT))
 
         await self._guarded(read, timeout_s)
         assert frame is not None
@@ -123,13 +140,30 @@ class Stream:
         if self._ended:
             return
         self._ended = True
-        await self._quietly(self._raw.close)
+        is_begun = self._opening is None or not self._opening.unsent
+        await self._quietly(self._raw.close if is_begun else self._raw.reset)
 
     async def reset(self) -> None:
         """End the stream on both sides. Never raises."""
         self._release()
         self._ended = True
         await self._quietly(self._raw.reset)
+
+    async def _write(self, data: bytes) -> None:
+        """Write `data`, after what is unsent of the opening, in as few writes as possible."""
+        async with self._sending:
+            if self._opening is not None:
+                data = self._opening.unsent + data
+            for at in range(0, len(data), _WRITE):
+                await self._raw.write(data[at : at + _WRITE])
+                if self._opening is not None:
+                    self._opening.unsent = b""
+
+    async def _read(self, most: int) -> bytes:
+        chunk: bytes = await self._raw.read(most)
+        if not chunk:
+            raise Unavailable("the peer closed the stream", field="stream", code="closed")
+        return chunk
 
     async def _reserve(self) -> None:
         """FRAME-3: room for the frame that has begun, once its length is known."""

@@ -39,6 +39,7 @@ from p2p.gossip.connections.budget import Held
 from p2p.gossip.connections.door import Door
 from p2p.gossip.connections.failures import own_key
 from p2p.gossip.connections.guards import drop_connection, group_at, host_of_peer, relay_at
+from p2p.gossip.connections.opening import begin, no_stream
 from p2p.gossip.connections.partings import Why
 from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, relay_in, scope_at, scope_of
 from p2p.gossip.connections.score import Scores, Twins
@@ -358,15 +359,23 @@ class Discovery:
     # -- streams
 
     async def open_raw(self, peer: str, protocol: str, timeout_s: float = STREAM_OPEN_TIMEOUT_S) -> Stream:
-        """A stream to a connected peer. Raises Unavailable."""
+        """A stream to a connected peer; agreed on, or to be agreed on by its first frames (opening.py). Raises
+        Unavailable."""
         try:
             with fail_after(timeout_s):
-                raw = await self.host.new_stream(ID.from_string(peer), [protocol])
-        except Exception as error:  # negotiation raises many types; all mean that there is no stream
-            raise Unavailable(
-                f"cannot open {protocol} to {peer}: {type(error).__name__}", field="stream", code="stream"
-            ) from error
-        return Stream(raw, peer, self.door.intake(raw.muxed_conn, group_at(raw.muxed_conn)))
+                raw, opening = await begin(self.host, ID.from_string(peer), protocol, timeout_s)
+        except Exception as error:  # the library raises many types; all mean that there is no stream
+            raise no_stream(peer, protocol, type(error).__name__) from error
+        stream = Stream(raw, peer, self.door.intake(raw.muxed_conn, group_at(raw.muxed_conn)), opening=opening)
+        if not opening.is_known:
+            try:
+                await stream.agreed()
+            except BaseException as error:
+                await stream.reset()
+                if isinstance(error, Unavailable):
+                    raise no_stream(peer, protocol, error.message) from error
+                raise
+        return stream
 
     async def find(self, peer: str) -> tuple[str, ...]:
         """Addresses of `peer` from our book. The DHT is asked where the book has none, or only hearsay that failed."""

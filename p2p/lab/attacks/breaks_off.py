@@ -8,13 +8,14 @@ from p2p.base.keys import peer_id
 from p2p.base.types import VERSION
 from p2p.lab.attacks.base import Attack
 from p2p.peer.agent import Agent, _Session
-from p2p.wire.frames import Declined, Done, Failure, Forward, Tokens, Working, pack_frame, receive_frame
+from p2p.wire.frames import Declined, Done, Failure, Forward, Frame, Tokens, Working, pack_frame, receive_frame
 
 AGAIN = 20  # times each executor is asked for one answer
 
 
 class BreaksOff(Agent):
-    async def _try(self, session: _Session, node: bytes) -> Done | Declined:
+    async def _try(self, session: _Session, node: bytes, *told: Frame) -> Done | Declined:
+        await session.reader.show(*told)
         for _ in range(AGAIN):
             try:
                 await self._take_all_but_one(session, node)

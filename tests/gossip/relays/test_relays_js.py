@@ -42,7 +42,8 @@ async def test_it_has_a_place_at_our_relay_and_we_dial_it_there() -> None:
             async with visitor() as net:
                 ours = net._discovery  # it answers no greeting, so connect() would fail
                 await ours.dialler.connect(theirs.id, (where.rpartition("/p2p/")[0],))
-                stream = await ours.open_raw(theirs.id, ECHO)
-                await stream.send(b"hello")
-                assert await stream.receive() == b"hello"
-                await stream.close()
+                for said in (b"hello", b"hello again"):  # the second stream does not wait until it has agreed
+                    stream = await ours.open_raw(theirs.id, ECHO)
+                    await stream.send(said)
+                    assert await stream.receive() == said
+                    await stream.close()

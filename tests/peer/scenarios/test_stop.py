@@ -37,7 +37,7 @@ from p2p.verification import artifact as artifacts
 from p2p.verification.artifact import output_hash
 from p2p.verification.engine import TokenStep
 from p2p.verification.streamed import chain_after, sign_streamed
-from p2p.wire.frames import Accepted, Ask, Declined, Done, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
+from p2p.wire.frames import Accepted, Ask, Declined, Done, Forward, Frame, Stop, Tokens, Trying, pack_frame, parse_frame
 from tests.verification.toy import SPEC
 
 AGENT, EXECUTOR, CLIENT = (Key(bytes([i]) * 32) for i in (1, 2, 3))
@@ -53,10 +53,11 @@ class End:
     def __init__(self, out: trio.MemorySendChannel[bytes], into: trio.MemoryReceiveChannel[bytes]) -> None:
         self.out, self.into, self.broken = out, into, False
 
-    async def send(self, frame: bytes) -> None:
+    async def send(self, *frames: bytes) -> None:
         if self.broken:
             raise Unavailable("the stream broke", field="stream")
-        await self.out.send(frame)
+        for frame in frames:
+            await self.out.send(frame)
 
     async def receive(self, *, limit: int = 0, timeout_s: float = 5.0) -> bytes:
         try:
@@ -155,6 +156,55 @@ async def test_an_executor_that_stops_unasked_is_passed_over_and_no_record_confi
     assert "every drawn executor" in reason
     assert len(outbox) == 0
     assert isinstance(frames[0], Trying)
+
+
+async def test_the_client_is_told_while_the_executor_is_dialled_and_in_one_write() -> None:
+    client, at_client = pipe()
+    writes: list[int] = []
+    send = client.send
+
+    async def counted(*frames: bytes) -> None:
+        writes.append(len(frames))
+        await send(*frames)
+
+    client.send = counted
+
+    async def never(peer: str, protocol: str) -> Any:
+        await trio.sleep_forever()
+
+    agent = Agent(AGENT, cast(Any, NoChain()), Outbox(AGENT, "n"), never, 5.0, 5.0)
+    asked = Ask(VERSION, SIGNED, encode(one_message("hi")))
+    session = _Session(asked, Reader(Telling(client)), Usage(b"", 1, 1000), Room(agent.outbox, 0))
+    accepted = Accepted(SIGNED.inference_id, AGENT.public, bytes(32), (EXECUTOR.public,))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(agent._execute, session, (EXECUTOR.public,), accepted)
+        seen = [parse_frame(await at_client.receive()) for _ in range(2)]
+        nursery.cancel_scope.cancel()
+    assert seen == [accepted, Trying(EXECUTOR.public)]
+    assert writes == [2]
+
+
+async def test_the_request_leaves_before_the_client_has_read_that_it_does() -> None:
+    client, to_executor, at_executor = pipe()[0], *pipe()
+    held = trio.Event()
+
+    async def slow(*frames: bytes) -> None:
+        await held.wait()
+
+    client.send = slow
+
+    async def open_stream(peer: str, protocol: str) -> Any:
+        await trio.lowlevel.checkpoint()
+        return to_executor
+
+    agent = Agent(AGENT, cast(Any, NoChain()), Outbox(AGENT, "n"), open_stream, 5.0, 5.0)
+    asked = Ask(VERSION, SIGNED, encode(one_message("hi")))
+    session = _Session(asked, Reader(Telling(client)), Usage(b"", 1, 1000), Room(agent.outbox, 0))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(agent._execute, session, (EXECUTOR.public,))
+        assert isinstance(parse_frame(await at_executor.receive()), Forward)
+        nursery.cancel_scope.cancel()
+        held.set()
 
 
 async def test_an_executor_that_stops_when_asked_is_confirmed() -> None:
