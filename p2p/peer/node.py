@@ -32,7 +32,6 @@ from p2p.gossip.connections.streams import Stream
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain
-from p2p.machine.hops import Hops
 from p2p.machine.load import Load
 from p2p.machine.tasks import Tasks
 from p2p.metrics.peer import PEER
@@ -92,7 +91,7 @@ class Node:
         self.metrics = Registry(PEER)
         self.new_height = Wakeup()
         self.tasks = Tasks()
-        self.load, self.hops = Load(), Hops()
+        self.load = Load()
         self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
         self._valued = Validators(self.chain, self.key.public)
         self._make_consensus()
@@ -100,7 +99,6 @@ class Node:
         self._make_roles(roles)
         self.queries = Queries(
             self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file,
-            self.hops.of,
         )
         self.measuring = Measuring(self, self.metrics)
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
@@ -154,7 +152,6 @@ class Node:
         self.agent = roles.agent(
             key, chain, outbox, self._open, config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000,
             entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit), metrics=self.metrics,
-            hops=self.hops,
         )
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
@@ -164,8 +161,7 @@ class Node:
             own=frozenset(map(bytes.fromhex, config.own_accounts)),
         )
         self.executor = roles.executor(
-            key, chain, outbox, chain.payloads, admission, load=self.load, hops=self.hops, metrics=self.metrics,
-            **faults,
+            key, chain, outbox, chain.payloads, admission, load=self.load, metrics=self.metrics, **faults,
         )
         self.executor.closed = lambda: self.intake.closed
         chain.on_refused_start = admission.credit.refused
