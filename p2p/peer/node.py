@@ -87,7 +87,7 @@ class Node:
         self.network: Network | None = None
         self.restored = Restored(self.chain.guard, lambda: self.network.status().twin if self.network else "")
         self.intake = Intake(restored=lambda: self.restored.waits)
-        self.draining = Draining(lambda: work_of(self), self._close)
+        self.draining = Draining(lambda: work_of(self), self._close, self.chain.height)
         self.metrics = Registry(PEER)
         self.new_height = Wakeup()
         self.tasks = Tasks()
@@ -233,10 +233,15 @@ class Node:
             await trio.sleep(STORE_LOOK_S)
         raise self.chain.store.failure
 
+    @property
+    def last_draws(self) -> int | None:
+        """The last height whose draws this peer checks; None: it checks all."""
+        return 0 if self.restored.waits else self.draining.last_draws
+
     async def _validate(self) -> None:
         async def look(nursery: trio.Nursery) -> None:
             self.dispute_alerts.look()
-            await self.validator.on_height(nursery, begins=not self.restored.waits and not self.draining.is_last)
+            await self.validator.on_height(nursery, until=self.last_draws)
 
         await self._at_each_height(look)
 
