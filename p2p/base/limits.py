@@ -228,7 +228,7 @@ TOKEN_TIMEOUT_S: Final = 20.0  # between two tokens
 # Added by a client to the silence that its agent may keep.
 AGENT_SILENT_S: Final = 1.0
 WORKING_EVERY_S: Final = 0.3  # of no token, after which an executor says that it works
-MAX_KEPT_HOPS: Final = 256  # inferences for which a process keeps when they passed which step
+MAX_KEPT_STEPS: Final = 256  # inferences for which a process keeps when they passed which step
 # For an executor's first frame, and between two where it announces nothing else: a dead one is left so soon.
 EXECUTOR_SILENT_S: Final = 1.2
 SCORE_TIMEOUT_S: Final = 120.0  # for the score of one answer

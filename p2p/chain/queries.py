@@ -15,6 +15,7 @@ from msgspec import Struct, convert, to_builtins
 from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Unavailable
 from p2p.base.serving_limits import MAX_MODEL_NAME
+from p2p.machine.tracing import steps_of
 from p2p.wire.answers.accounts import TransactionAnswer
 from p2p.wire.answers.genesis import genesis_answer
 from p2p.wire.answers.model_files import ModelFileAnswer, model_file_answer, no_model_file
@@ -40,13 +41,11 @@ class Queries:
 
     status: what the peer's owner is told of it. peers: ids of the peers that are connected. transaction: what became of
     an account's transaction, by its id. files: a model's tokenizer or chat template by its SHA-256; None: not here.
-    hops: when an inference passed which step here.
     """
 
     def __init__(
         self, chain: Chain, status: Callable[[], OwnerStatus], peers: Callable[[], tuple[str, ...]],
         transaction: Callable[[bytes], TransactionAnswer], files: Callable[[bytes], bytes | None] = lambda wanted: None,
-        hops: Callable[[bytes], dict[str, int]] = lambda inference_id: {},
     ) -> None:
         answers, beginning = chain.answers, encode(chain.genesis)
         self._ops: dict[str, Operation] = {
@@ -56,7 +55,7 @@ class Queries:
             "account": lambda asked: answers.account(_hex(asked, "account"), _number(asked, "since", 0)),
             "held": lambda asked: answers.held(_hex(asked, "account")),
             "tip": lambda asked: answers.tip(_hex(asked, "account"), _model(asked), _number(asked, "since", 0)),
-            "hops": lambda asked: HopsAnswer(hops(_hex(asked, "id"))),
+            "hops": lambda asked: HopsAnswer(steps_of(_hex(asked, "id"))),
             "inference": lambda asked: answers.inference(_hex(asked, "id")),
             "block": lambda asked: answers.block(_height(asked)),
             "light": lambda asked: answers.light(_height(asked)),

@@ -14,7 +14,7 @@ from p2p.chain.state import ChainState
 from p2p.chain.stores import archive
 from p2p.chain.views import inferences as views
 from p2p.chain.views.earnings import open_dispute_rows
-from p2p.chain.views.inferences import Claim, Draw, Duty
+from p2p.chain.views.inferences import Claim, Draw, Duty, Owed
 from p2p.chain.views.sprint import SprintView, sprint_view
 from p2p.ledger.conduct.stacks import stack_problem
 from p2p.ledger.money.price import price_of
@@ -134,6 +134,10 @@ class Reader:
     def pending_duties(self, node: bytes) -> list[Duty]:
         """What `node` was drawn for and has to do now."""
         return views.duties(self._state.view(), node)
+
+    def owed(self, node: bytes) -> list[Owed]:
+        """What `node` was drawn for and has not finished."""
+        return views.owed(self._state.view(), node)
 
     def may_fetch(self, inference_id: bytes, peer: str) -> bool:
         """Whether a peer (libp2p id) has a part in this inference that needs its payload."""

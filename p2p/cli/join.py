@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError, FolkmootError
 from p2p.base.files import exists, keep_private
+from p2p.cli import account_file
 from p2p.cli.arguments import MAX_AMOUNT, default_dir, whole
 from p2p.machine.foreign_text import line
 
 if TYPE_CHECKING:
     from p2p.base.genesis import Genesis
-    from p2p.joining.folder import Folder
+    from p2p.joining.folder import Account, Folder
     from p2p.joining.target import Target
     from p2p.joining.way import Ask
     from p2p.peer.node import Node
@@ -73,6 +74,7 @@ def _serving(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fund", type=Path, metavar="DIR", help="a folder whose account.key pays for the place, if money is missing",
     )
+    account_file.add_options(command)
 
 
 class _Say:
@@ -101,10 +103,11 @@ def run(options: argparse.Namespace) -> int:
         _look_at_hardware(say)
     genesis = run_async(_genesis, options, target, say, log=Logging(level="error"))  # each step says what failed
     folder = _prepare(options, target, genesis, say)
+    purse = _open_accounts(folder, options.fund) if options.serve else None
     from p2p.peer.config import load_config
 
     config = load_config(options.dir)
-    run_async(_join, options, folder, say, log=Logging(options.dir / "log", config.log_level, config.log_format))
+    run_async(_join, options, folder, purse, say, log=Logging(options.dir / "log", config.log_level, config.log_format))
     return 0
 
 
@@ -156,7 +159,7 @@ def _confirm(options: argparse.Namespace, found: Genesis, source: str) -> None:
 
 
 def _prepare(options: argparse.Namespace, target: Target, genesis: Genesis, say: _Say) -> Folder:
-    from p2p.joining.folder import prepare
+    from p2p.joining.folder import ACCOUNT, prepare
     from p2p.peer.config import DEFAULT_LISTEN
 
     settings: dict[str, Any] = {
@@ -165,14 +168,28 @@ def _prepare(options: argparse.Namespace, target: Target, genesis: Genesis, say:
     }
     settings |= {"checkpoint": options.checkpoint} if options.checkpoint else {}
     settings |= _model_settings(options, genesis, say) if options.serve else {}
-    folder = prepare(options.dir, genesis, settings)
+    folder = prepare(
+        options.dir, genesis, settings, account_elsewhere=options.account_elsewhere,
+        new_passphrase=lambda file: account_file.new_passphrase(file, unlocked=options.unlocked),
+    )
     say("folder", f"{options.dir}: " + (", ".join(f"{name} made" for name in folder.made) or "all was there already"))
-    if options.serve and folder.account is None:
-        raise ConfigError(
-            f"{options.dir} has no account.key, which signs the registration; register from where it is:"
-            " folkmoot account register", field="account",
-        )
+    if folder.account is not None:
+        file = folder.account.folder / ACCOUNT
+        say("account", f"{folder.account.public.hex()}; locked: "
+            + account_file.lock_in_words(file, locked=folder.account.is_locked))
     return folder
+
+
+def _open_accounts(folder: Folder, fund: Path | None) -> Account | None:
+    """Ask for passphrases now, while somebody looks; later the peer runs, and must not wait for a terminal. Returns the
+    account that pays for the place."""
+    from p2p.joining.folder import Account
+
+    purse = Account.of(fund) if fund is not None else None
+    for account in (folder.account, purse):
+        if account is not None and account.is_locked and account_file.can_be_asked():
+            account.open()
+    return purse
 
 
 # -- serving ---------------------------------------------------------------------------------------------------------
@@ -235,7 +252,7 @@ def _profile(options: argparse.Namespace, offer: Any, say: _Say) -> dict[str, st
 # -- the peer --------------------------------------------------------------------------------------------------------
 
 
-async def _join(options: argparse.Namespace, folder: Folder, say: _Say) -> None:
+async def _join(options: argparse.Namespace, folder: Folder, purse: Account | None, say: _Say) -> None:
     """Follow the peer that runs in the folder, or run one there and follow it. Raises the error of a step."""
     import trio
 
@@ -250,7 +267,7 @@ async def _join(options: argparse.Namespace, folder: Folder, say: _Say) -> None:
         async def socket(request: dict[str, Any]) -> dict[str, Any]:
             return await trio.to_thread.run_sync(call, options.dir, request)
 
-        await _steps(options, folder, say, socket)
+        await _steps(options, folder, purse, say, socket)
         return
     sys.setswitchinterval(SWITCH_S)
 
@@ -259,7 +276,7 @@ async def _join(options: argparse.Namespace, folder: Folder, say: _Say) -> None:
             await trio.lowlevel.checkpoint()
             return node.queries.answer(request)
 
-        await _steps(options, folder, say, inside)
+        await _steps(options, folder, purse, say, inside)
         if options.then_stop:
             node.draining.begin(0.0)
 
@@ -280,7 +297,7 @@ async def _runs(directory: Path) -> bool:
 
 
 async def _steps(
-    options: argparse.Namespace, folder: Folder, say: Callable[[str, str], None],
+    options: argparse.Namespace, folder: Folder, purse: Account | None, say: Callable[[str, str], None],
     ask: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]],
 ) -> None:
     """From the first connection to the first credit. Raises the error of a step."""
@@ -294,20 +311,24 @@ async def _steps(
         say("joined", f"height {status['height']}; this peer is {addresses}")
         return
     await way.serving()
-    await _place(options, folder, say, ask)
+    await _place(options, folder, purse, say, ask)
     await way.first_credit(folder.node.public.hex(), folder.genesis.epoch_blocks)
     say("joined", f"serving {options.serve}; this peer is {addresses}")
 
 
-async def _place(options: argparse.Namespace, folder: Folder, say: Callable[[str, str], None], ask: Ask) -> None:
+async def _place(
+    options: argparse.Namespace, folder: Folder, purse: Account | None, say: Callable[[str, str], None], ask: Ask,
+) -> None:
     from p2p.base.toml_file import read_toml
-    from p2p.joining.place import Place, submitter
+    from p2p.joining.place import Place, owner_elsewhere, submitter
 
-    assert folder.account is not None, "checked when the folder was made"
+    model = str(read_toml(options.dir / "config.toml", field="config")["model"])
+    if folder.account is None:
+        await owner_elsewhere(ask, say, folder, model, options.price_floor)
+        return
     status = await ask({"op": "status"})
     if not status["addresses"]:
         raise ConfigError("the peer listens nowhere, so nothing can be submitted through it", field="listen")
-    model = str(read_toml(options.dir / "config.toml", field="config")["model"])
     submit = submitter(status["addresses"][0], folder.genesis)
-    place = Place(ask, say, submit, options.dir, folder.node, folder.account, folder.genesis, options.fund)
+    place = Place(ask, say, submit, folder.node, folder.account, folder.genesis, purse)
     await place.take(model, options.price_floor)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.errors import ConfigError
+from p2p.cli import account_file
 from p2p.cli.arguments import MAX_HEIGHT, default_dir, whole
 from p2p.cli.output import aligned, readable, show
 
@@ -40,13 +41,7 @@ def register(commands: Any) -> None:
         "--listen", action="append", default=[], metavar="MULTIADDR",
         help="where the peer listens; may be repeated (default: all interfaces)",
     )
-    init.add_argument(
-        "--account-elsewhere", action="store_true",
-        help="make no account.key: the owner's key stays on another machine (docs/operations.md, Keys)",
-    )
-    init.add_argument(
-        "--unlocked", action="store_true", help="do not ask for a passphrase that locks account.key",
-    )
+    account_file.add_options(init)
     init.set_defaults(run=run_init)
     for name, argument in QUERIES.items():
         command = commands.add_parser(name)
@@ -95,15 +90,12 @@ def run_init(options: argparse.Namespace) -> int:
 
 def _make_account(directory: Path, *, unlocked: bool) -> dict[str, str]:
     """account.key, locked where a passphrase is given or a terminal can be asked for one. Raises ConfigError."""
-    import sys
-
     from p2p.base.keys import Key
-    from p2p.base.passphrase import is_given, passphrase
 
     account, file = Key.generate(), directory / "account.key"
-    locks = not unlocked and (is_given() or sys.stdin.isatty())
-    account.save(file, passphrase(str(file), again=True) if locks else None)
-    said = "account.key, by the passphrase" if locks else f"no; lock it with: folkmoot key lock {file}"
+    words = account_file.new_passphrase(file, unlocked=unlocked)
+    account.save(file, words)
+    said = account_file.lock_in_words(file, locked=words is not None)
     return {"account": account.public.hex(), "locked": said}
 
 

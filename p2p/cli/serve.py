@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # up for a system call. Python's own value is 5 ms, and a message passes several such calls.
 SWITCH_S = 0.0005
 DRAIN_S = 8.0  # containers are killed ten seconds after SIGTERM by default
+REPLACED_S = 120.0  # for the peer that --replace takes over from, which nobody kills
 
 
 def register(commands: Any) -> None:
@@ -82,8 +83,9 @@ def add_options(serve: argparse.ArgumentParser) -> None:
         help="also answer GET /metrics there, for Prometheus; PORT alone: on this machine only",
     )
     serve.add_argument(
-        "--drain-limit", type=number(0, SECONDS_A_DAY), default=DRAIN_S, metavar="SECONDS",
-        help="on SIGTERM, what is not finished then is broken off (default: %(default)g)",
+        "--drain-limit", type=number(0, SECONDS_A_DAY), metavar="SECONDS",
+        help="on SIGTERM, what is not finished then is broken off "
+             f"(default: {DRAIN_S:g}; of the peer that --replace ends: {REPLACED_S:g})",
     )
     serve.add_argument(
         "--replace", action="store_true",
@@ -138,7 +140,7 @@ def run_peer(options: argparse.Namespace, roles: Roles) -> int:
     if options.replace:
         _take_over(options, report)
     run_async(
-        until_signal, config, report, roles, load, options.drain_limit,
+        until_signal, config, report, roles, load, DRAIN_S if options.drain_limit is None else options.drain_limit,
         log=Logging(options.dir / "log", config.log_level, config.log_format),
     )
     return 0
@@ -176,8 +178,9 @@ async def until_signal(
 
 
 def _take_over(options: argparse.Namespace, report: Callable[[str, str], None]) -> None:
-    """Let the peer that runs in --dir end, if one does. All that this process needs is loaded already, so that few
-    heights pass in between. Raises Unavailable."""
+    """Let the peer that runs in --dir end, if one does. All that this process needs is loaded before, so that few
+    heights pass in between: the library of the network alone takes seconds. Raises Unavailable."""
+    import p2p.peer.node  # noqa: F401
     from p2p.base.errors import Unavailable
     from p2p.cli.drain import drain
     from p2p.peer.control import call
@@ -187,7 +190,7 @@ def _take_over(options: argparse.Namespace, report: Callable[[str, str], None]) 
     except Unavailable:
         return
     report("draining", "the peer that runs here finishes what it does")
-    drain(options.dir, options.drain_limit)
+    drain(options.dir, REPLACED_S if options.drain_limit is None else options.drain_limit)
 
 
 def read_config(options: argparse.Namespace) -> NodeConfig:

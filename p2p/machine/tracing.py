@@ -1,16 +1,24 @@
-"""What is said about one inference carries its id: log lines always, spans where they are exported.
+"""What is said about one inference carries its id: log lines and steps always, spans where they are exported.
 
-Law: nothing is imported or kept where spans are off. The id is a hash of the signed request, the same at client, agent,
-executor and validators, so lines and spans of all of them belong together without a word between the peers.
+Law: no library of spans is imported where they are off. The id is a hash of the signed request, the same at client,
+agent, executor and validators, so lines and spans of all of them belong together without a word between the peers.
+
+A step is a moment that an inference passes: where the time to its first token goes. It costs a microsecond. Each is an
+event of the span in which it was passed, and the newest inferences' steps are kept for who asks this process. The clock
+is the machine's monotonic one, so steps of several processes of one machine can be put in one row (testnet/hops.py).
 """
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import structlog
+
+from p2p.base.limits import MAX_KEPT_STEPS
 
 Fact = str | int | float | bool
 # a key of an event whose lines are bounded by the work that was let in, so they are never counted as repetitions
@@ -23,11 +31,36 @@ def say(event: str, inference_id: bytes, **fields: object) -> None:
         structlog.get_logger().info(event, inference=inference_id.hex(), **fields)
 
 
+class Steps:
+    """When the newest inferences passed which step in this process."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[bytes, dict[str, int]] = OrderedDict()
+
+    def mark(self, inference_id: bytes, name: str) -> None:
+        """The inference passes the step now. A step counts the first time."""
+        steps = self._of.get(inference_id)
+        if steps is None:
+            steps = self._of[inference_id] = {}
+            if len(self._of) > MAX_KEPT_STEPS:
+                self._of.popitem(last=False)
+        steps.setdefault(name, time.monotonic_ns())
+
+    def of(self, inference_id: bytes) -> dict[str, int]:
+        """Step -> nanoseconds of the monotonic clock, in order; empty for an inference that is not kept."""
+        return dict(self._of.get(inference_id, {}))
+
+
+_steps = Steps()
+passes, steps_of = _steps.mark, _steps.of
+
+
 class Tracer(Protocol):
     """Records spans (tracing_otel.py)."""
 
     def span(self, name: str, inference_id: bytes, facts: dict[str, Fact]) -> AbstractContextManager[None]:
-        """A span while the block runs. `facts` may grow meanwhile and become attributes at its end."""
+        """A span while the block runs. `facts` may grow meanwhile and become attributes at its end; the steps that the
+        inference passes meanwhile become its events."""
 
 
 class _Tracers:

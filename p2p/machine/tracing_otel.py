@@ -10,6 +10,7 @@ other span of the inference has that one as its parent, so no peer has to tell a
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -80,6 +81,7 @@ def exporting(service: str) -> Iterator[None]:
             span = tracer.start_span(name, context=context, attributes={"folkmoot.inference": inference_id.hex()})
             if name == ROOT:
                 wanted.reset(token)
+            began, since_epoch = time.monotonic_ns(), time.time_ns() - time.monotonic_ns()
             try:
                 yield
             except BaseException as error:
@@ -87,6 +89,9 @@ def exporting(service: str) -> Iterator[None]:
                 raise
             finally:
                 span.set_attributes({f"folkmoot.{key}": value for key, value in facts.items()})
+                for step, at in tracing.steps_of(inference_id).items():
+                    if at >= began:
+                        span.add_event(step, timestamp=since_epoch + at)
                 span.end()
 
     tracing.use(Spans())

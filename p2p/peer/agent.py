@@ -34,8 +34,7 @@ from p2p.base.types import (
     Streamed,
 )
 from p2p.machine.deadlines import own_time, strain
-from p2p.machine.hops import Hops
-from p2p.machine.tracing import EACH, about
+from p2p.machine.tracing import EACH, about, passes
 from p2p.metrics.peer import ASKED, PEER
 from p2p.metrics.registry import Registry
 from p2p.peer.client_stream import Reader
@@ -113,18 +112,17 @@ class Agent:
     token_timeout_s: float = TOKEN_TIMEOUT_S
     entrance: Entrance = field(default_factory=Entrance)
     quotas: Quotas = field(default_factory=partial(Quotas, "account", UNLIMITED))
-    hops: Hops = field(default_factory=Hops)
     metrics: Registry = field(default_factory=partial(Registry, PEER))
 
     async def serve(self, client: Stream, ask: Ask) -> None:
         """Answer one Ask on `client`. Raises FolkmootError for the caller to send as Failure."""
-        self.hops.mark(ask.signed_request.inference_id, "agent is asked")
         outcome, telling = "refused", Telling(client)
         try:
             with (
                 self.entrance.hold(modest=self.quotas.is_modest(ask.signed_request.request.account)),
                 about("agent", ask.signed_request.inference_id) as facts,
             ):
+                passes(ask.signed_request.inference_id, "agent is asked")
                 outcome = "failed"
                 try:
                     await telling.at_work(partial(self._serve, telling, ask))
@@ -169,7 +167,7 @@ class Agent:
             self.chain.reservations.reserve(signed)
             session = _Session(ask, Reader(telling), usage, room)
             log.info("a request is begun", account=request.account, model=request.model, **{EACH: True})
-            self.hops.mark(signed.inference_id, "agent has checked")
+            passes(signed.inference_id, "agent has checked")
             await self._execute(session, drawn, Accepted(signed.inference_id, self.key.public, draw.beacon, drawn))
 
     async def _execute(self, session: _Session, drawn: tuple[bytes, ...], *first: Frame) -> None:
@@ -222,7 +220,7 @@ class Agent:
         )
         is_sent = False
         try:
-            self.hops.mark(forward.signed_request.inference_id, "agent has a stream to the executor")
+            passes(forward.signed_request.inference_id, "agent has a stream to the executor")
             await stream.send(pack_frame(forward))
             is_sent = True
             return stream
@@ -248,7 +246,7 @@ class Agent:
                 frame = await receive_frame(stream, Tokens, Working, Done, Declined, Failure, timeout_s=wait_s)
                 silent_s = EXECUTOR_SILENT_S * strain()
                 if isinstance(frame, Tokens):
-                    self.hops.mark(session.ask.signed_request.inference_id, "agent has the first tokens")
+                    passes(session.ask.signed_request.inference_id, "agent has the first tokens")
                     signed.append(self._extend(session, node, frame, most))
                 elif isinstance(frame, Done):
                     self._check_done(session, node, frame)

@@ -3,6 +3,11 @@
 Law: others are told by what they ask anyway: clients by a sentence, agents by a signed Busy, all by `status`. Votes and
 reveals go on to the last moment. What cannot be finished within the limit is broken off, as when the process is killed:
 the agent or the client goes on elsewhere.
+
+The chain knows nothing of a drain, so this peer is drawn on to check others' answers (decision 079). Checks go on while
+answers run. The height at which the last answer has ended is the last one whose draws it still checks, and it ends when
+the chain has its verdicts on them: a commitment left behind must be revealed within the few heights of its window. What
+is drawn later waits for the next start, which has nearly all of the longer window for commitments.
 """
 
 from __future__ import annotations
@@ -23,8 +28,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_S = 0.05  # between two looks at what still runs
-STILL_S = 4.0  # records that wait for the chain are left when nothing changed for so long: the chain stands still
-RECORDS = "records"
+STILL_S = 4.0  # what waits for the chain is left when nothing changed for so long: the chain stands still
+RECORDS, DUTIES = "records", "duties"
+FOR_PEOPLE = ("requests", "answers")  # work that somebody waits for
 MOST_S = 86_400.0
 
 
@@ -34,6 +40,8 @@ class Draining:
 
     left: Callable[[], dict[str, int]]  # what still runs, by what it is
     close: Callable[[], None]  # take nothing new
+    height: Callable[[], int]  # of the chain here
+    last_draws: int | None = None  # the last height whose draws this peer checks; None: of all
     _begun: trio.Event = field(default_factory=trio.Event)
     _limit_s: float = 0.0
 
@@ -41,34 +49,38 @@ class Draining:
     def is_begun(self) -> bool:
         return self._begun.is_set()
 
-    @property
-    def is_last(self) -> bool:
-        """Whether nobody's answer runs any more: no check is begun now, but those that are due are while answers run,
-        for their windows are a few heights only."""
-        left = self.left() if self.is_begun else {}
-        return self.is_begun and not left.get("requests") and not left.get("answers")
-
     def begin(self, limit_s: float) -> None:
         """From now on nothing new is taken; `run` returns when all is done, at the latest after `limit_s` seconds. A
         second call changes the limit."""
         self._limit_s = limit_s
         if not self.is_begun:
             self.close()
-            log.info("this peer drains", limit_s=limit_s, **self.left())
+            log.info("this peer drains", limit_s=limit_s, height=self.height(), **self.left())
             self._begun.set()
 
     async def run(self) -> None:
         """Until the peer may end."""
         await self._begun.wait()
-        began = trio.current_time()
-        before, changed = self.left(), began
-        while any((left := self.left()).values()) and (now := trio.current_time()) < began + self._limit_s:
-            if left != before:
-                before, changed = left, now
-            if left.get(RECORDS) == sum(left.values()) and now >= changed + STILL_S:
+        began = changed = trio.current_time()
+        before: tuple[dict[str, int], int] = {}, 0
+        while any((left := self._look()).values()) and (now := trio.current_time()) < began + self._limit_s:
+            at = left, self.height() if left.get(DUTIES) else 0
+            if at != before:
+                before, changed = at, now
+            if left.get(RECORDS, 0) + left.get(DUTIES, 0) == sum(left.values()) and now >= changed + STILL_S:
                 break
             await trio.sleep(LOOK_S)
-        log.info("this peer ends", seconds=round(trio.current_time() - began, 1), unfinished=sum(left.values()))
+        seconds, unfinished = round(trio.current_time() - began, 1), sum(left.values())
+        log.info(
+            "this peer ends", seconds=seconds, height=self.height(), last_draws=self.last_draws, unfinished=unfinished,
+        )
+
+    def _look(self) -> dict[str, int]:
+        left = self.left()
+        if self.last_draws is None and not any(map(left.get, FOR_PEOPLE)):
+            self.last_draws = self.height()
+            left = self.left()
+        return left
 
 
 def work_of(node: Node) -> dict[str, int]:
@@ -77,6 +89,7 @@ def work_of(node: Node) -> dict[str, int]:
     return {
         "requests": node.agent.entrance.running, "answers": node.executor.serving,
         "checks": node.validator.checking, RECORDS: len(node.outbox) if registered else 0,
+        DUTIES: node.validator.owing(node.last_draws),
     }
 
 

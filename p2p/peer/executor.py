@@ -32,9 +32,8 @@ from p2p.base.types import (
     SignedFinish,
     SignedRequest,
 )
-from p2p.machine.hops import Hops
 from p2p.machine.load import Load
-from p2p.machine.tracing import EACH, about
+from p2p.machine.tracing import EACH, about, passes
 from p2p.metrics.peer import FIRST, MADE, PEER, SERVE_S, SERVED
 from p2p.metrics.registry import Registry
 from p2p.peer.admission import Admission, Admitted, NotAdmitted, Once
@@ -102,7 +101,6 @@ class Executor:
     admission: Admission
     ready: ReadyEngine | None = None  # None until the ML node is there, and while it is gone
     load: Load = field(default_factory=Load)
-    hops: Hops = field(default_factory=Hops)
     # (request, honest engine) -> the engine that answers it: the hook of the fault injector
     engine_for: Callable[[SignedRequest, Engine], Engine] = lambda signed, engine: engine
     metrics: Registry = field(default_factory=partial(Registry, PEER))
@@ -119,11 +117,11 @@ class Executor:
     async def serve(self, stream: Stream, forward: Forward) -> None:
         """Answer one Forward on `stream`, or decline it there. Raises FolkmootError for the caller to send as
         Failure."""
-        self.hops.mark(forward.signed_request.inference_id, "executor is asked")
         began, outcome = trio.current_time(), "refused"
         self.serving += 1
         try:
             with about("executor", forward.signed_request.inference_id) as facts:
+                passes(forward.signed_request.inference_id, "executor is asked")
                 checked = self._check(stream.peer, forward)
                 telling, outcome = Telling(stream, began), "failed"
                 try:
@@ -205,9 +203,9 @@ class Executor:
         """From the prompt to Done. Tokens count against the agent's quota as they come, so an agent that breaks off has
         used them."""
         assignment, usage, signed = turn.assignment, turn.admitted.usage, turn.assignment.signed
-        self.hops.mark(signed.inference_id, "executor has a place")
+        passes(signed.inference_id, "executor has a place")
         job, sampling = await trio.to_thread.run_sync(make_job, turn.ready, assignment)
-        self.hops.mark(signed.inference_id, "executor has the prompt's tokens")
+        passes(signed.inference_id, "executor has the prompt's tokens")
         usage.used = len(job.prompt_tokens) + len(job.begun) + len(job.prefix)
         log.info("an answer is begun", prompt_tokens=len(job.prompt_tokens), **{EACH: True})
         steps = await prefix_steps(turn.engine, job, sampling)
@@ -219,7 +217,7 @@ class Executor:
         stop = StopFinder(assignment.body.stop, before=vocabulary.text(before))
 
         async def take(step: TokenStep) -> bool:
-            self.hops.mark(signed.inference_id, "engine's first token")
+            passes(signed.inference_id, "engine's first token")
             if not 0 <= step.token < assignment.spec.vocabulary:
                 raise Unavailable(
                     f"the ML node names token {step.token}; {assignment.spec.model} has {assignment.spec.vocabulary}",

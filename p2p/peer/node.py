@@ -32,7 +32,6 @@ from p2p.gossip.connections.streams import Stream
 from p2p.gossip.host import Network, NetworkConfig, open_network
 from p2p.ledger.genesis import check_genesis
 from p2p.machine.deadlines import strain
-from p2p.machine.hops import Hops
 from p2p.machine.load import Load
 from p2p.machine.tasks import Tasks
 from p2p.metrics.peer import PEER
@@ -88,11 +87,11 @@ class Node:
         self.network: Network | None = None
         self.restored = Restored(self.chain.guard, lambda: self.network.status().twin if self.network else "")
         self.intake = Intake(restored=lambda: self.restored.waits)
-        self.draining = Draining(lambda: work_of(self), self._close)
+        self.draining = Draining(lambda: work_of(self), self._close, self.chain.height)
         self.metrics = Registry(PEER)
         self.new_height = Wakeup()
         self.tasks = Tasks()
-        self.load, self.hops = Load(), Hops()
+        self.load = Load()
         self.announcer = Announcer(config, report, lambda: self.network, lambda: self.ml)
         self._valued = Validators(self.chain, self.key.public)
         self._make_consensus()
@@ -100,7 +99,6 @@ class Node:
         self._make_roles(roles)
         self.queries = Queries(
             self.chain, self.status, self._peers, self.account_transactions.fate, self._model_file,
-            self.hops.of,
         )
         self.measuring = Measuring(self, self.metrics)
         self.topics = TopicHandlers(self.chain, self.consensus, self.anchor)
@@ -154,7 +152,6 @@ class Node:
         self.agent = roles.agent(
             key, chain, outbox, self._open, config.first_token_timeout_ms / 1000, config.token_timeout_ms / 1000,
             entrance=Entrance(self.load), quotas=Quotas("account", config.account_limit), metrics=self.metrics,
-            hops=self.hops,
         )
         self.fault_injector = self._make_fault_injector(roles)
         faults = {"engine_for": self.fault_injector.engine_for} if self.fault_injector is not None else {}
@@ -164,8 +161,7 @@ class Node:
             own=frozenset(map(bytes.fromhex, config.own_accounts)),
         )
         self.executor = roles.executor(
-            key, chain, outbox, chain.payloads, admission, load=self.load, hops=self.hops, metrics=self.metrics,
-            **faults,
+            key, chain, outbox, chain.payloads, admission, load=self.load, metrics=self.metrics, **faults,
         )
         self.executor.closed = lambda: self.intake.closed
         chain.on_refused_start = admission.credit.refused
@@ -237,10 +233,15 @@ class Node:
             await trio.sleep(STORE_LOOK_S)
         raise self.chain.store.failure
 
+    @property
+    def last_draws(self) -> int | None:
+        """The last height whose draws this peer checks; None: it checks all."""
+        return 0 if self.restored.waits else self.draining.last_draws
+
     async def _validate(self) -> None:
         async def look(nursery: trio.Nursery) -> None:
             self.dispute_alerts.look()
-            await self.validator.on_height(nursery, begins=not self.restored.waits and not self.draining.is_last)
+            await self.validator.on_height(nursery, until=self.last_draws)
 
         await self._at_each_height(look)
 

@@ -97,9 +97,17 @@ class Validator:
         """Checks that run now."""
         return len(self._busy)
 
-    async def on_height(self, nursery: trio.Nursery, *, begins: bool = True) -> None:
-        """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together. begins: whether
-        checks are started."""
+    def owing(self, until: int | None = None) -> int:
+        """Duties that it has not finished: no check, or no verdict on chain. until: the last height whose draws count;
+        None: all do."""
+        owed = self.chain.reader.owed(self.key.public)
+        return sum(
+            (until is None or one.height <= until) and (one.committed or self.ready is not None) for one in owed
+        )
+
+    async def on_height(self, nursery: trio.Nursery, *, until: int | None = None) -> None:
+        """Reveal what is due; start a check for each duty that has none, at most MAX_FETCHES together. until: the last
+        height whose draws are checked; None: all are."""
         duties, waiting = self.chain.reader.pending_duties(self.key.public), set[bytes]()
         self._sent &= {_step(duty) for duty in duties}
         for duty in duties:
@@ -107,7 +115,7 @@ class Validator:
                 continue
             if duty.commitment is not None:
                 self._reveal(duty)
-            elif not begins:
+            elif until is not None and duty.height > until:
                 continue
             elif self.ready is not None and len(self._busy) < (MAX_CHECKS_LATE if self.load.is_late else MAX_FETCHES):
                 self._busy.add(duty.inference_id)

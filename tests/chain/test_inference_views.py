@@ -11,7 +11,7 @@ from p2p.base.types import verdict_commitment
 from p2p.chain.views import accounts
 from p2p.chain.views.accounts import escrow_rows
 from p2p.chain.views.conduct import verification_answer
-from p2p.chain.views.inferences import duties, inference_answer, may_fetch
+from p2p.chain.views.inferences import Owed, duties, inference_answer, may_fetch, owed
 from tests.ledger.lab import Lab
 
 
@@ -26,13 +26,16 @@ def test_duties_are_to_commit_then_to_reveal_then_none() -> None:
     verdict = lab.verdict(inference_id, node)
     lab.commit(verdict)
     assert duties(lab.view, node) == [], "committed, not yet time to reveal"
+    assert owed(lab.view, node) == [Owed(first.height, committed=True)], "but it is not over"
+    assert owed(lab.view, silent) == [Owed(first.height, committed=False)]
     lab.commit(lab.verdict(inference_id, other))
     lab.until(inference_id, lambda found: found.committees[-1].revealing)
     (second,) = duties(lab.view, node)
     assert second.commitment == verdict_commitment(verdict)
-    assert duties(lab.view, silent) == [], "too late to commit"
+    assert duties(lab.view, silent) == owed(lab.view, silent) == [], "too late to commit"
+    assert owed(lab.view, node) == [Owed(first.height, committed=True)]
     lab.reveal(verdict)
-    assert duties(lab.view, node) == []
+    assert duties(lab.view, node) == owed(lab.view, node) == []
     outsider = next(n for n in lab.nodes if n not in lab.members(inference_id))
     assert duties(lab.view, outsider) == []
 

@@ -24,6 +24,7 @@ from p2p.chain.chain import Chain
 from p2p.cli.doctor import FAILED
 from p2p.cli.main import main
 from testnet.generate import Plan, generate
+from tests.held import held
 
 Break = Callable[[Path, ExitStack], None]
 OTHER_ID = "12D3KooWGC6TvWhfajpX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5u"
@@ -44,14 +45,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def seed(network: str, key: Path) -> Iterator[str]:
     """A bootstrap peer; its address."""
     command = [sys.executable, "-m", "bootstrap.seed", "--network", network, "--key", str(key)]
-    with subprocess.Popen(
-        [*command, "--listen", "/ip4/127.0.0.1/tcp/0"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().split()[1]
-        finally:
-            process.terminate()
+    with held([*command, "--listen", "/ip4/127.0.0.1/tcp/0"]) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[1]
 
 
 def settings(folder: Path, **change: Any) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from testnet.processes import read_state
 from tests.cli.keeps_to import keeps_to
 from tests.cli.terminal import Terminal
 from tests.cli.test_commands import LEAVES
+from tests.held import held
 from tests.net_lab import Net, until
 
 
@@ -182,16 +182,13 @@ def test_peers_and_gateways_print_a_line_for_each_event(net: Net, tmp_path: Path
 
 def first_line(words: str, options: list[str]) -> Any:
     """The first line of a command that goes on; it is ended then."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "p2p", words, "--json", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
+    with held([sys.executable, "-m", "p2p", words, "--json", *options], quiet=True) as started:
         assert started.stdout is not None
-        return keeps_to(words, started.stdout.readline())[0]
-    finally:
-        started.send_signal(signal.SIGTERM)
-        started.communicate(timeout=60)
+        try:
+            return keeps_to(words, started.stdout.readline())[0]
+        finally:
+            started.send_signal(signal.SIGTERM)
+            started.communicate(timeout=60)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -15,8 +16,11 @@ from p2p.base import locked_key
 from p2p.base.errors import ConfigError
 from p2p.base.genesis import load_genesis
 from p2p.base.keys import Domain, Key
+from p2p.cli import join
 from p2p.cli.account import read_consent
 from p2p.cli.main import main
+from p2p.joining.identity import Identity
+from p2p.joining.target import Target
 from testnet.generate import Plan, generate
 
 WORDS = b"five random words are good"
@@ -147,6 +151,26 @@ def test_init_locks_the_account_where_a_passphrase_is_given(
     assert b"argon2id" not in (tmp_path / "b" / "account.key").read_bytes()
     assert main(["init", str(tmp_path / "c"), "--account-elsewhere", "--json"]) == 0
     assert not (tmp_path / "c" / "account.key").exists()
+
+
+def test_join_locks_the_account_by_the_same_rule(tmp_path: Path, words: Path) -> None:
+    genesis = load_genesis(generate(Plan(tmp_path / "net", 1))[0] / "genesis.cbor")
+    target = Target((), Identity(genesis.network))
+    for name, more in (("a", {}), ("b", {"unlocked": True}), ("c", {"account_elsewhere": True})):
+        said = dict[str, str]()
+        options = argparse.Namespace(**{
+            "dir": tmp_path / name, "listen": [], "checkpoint": None, "serve": None, "unlocked": False,
+            "account_elsewhere": False, **more,
+        })
+        folder = join._prepare(options, target, genesis, said.__setitem__)
+        file = tmp_path / name / "account.key"
+        assert file.exists() == (name != "c") == (folder.account is not None)
+        assert (tmp_path / name / "node.key").exists()
+        if folder.account is not None:
+            assert (b"argon2id" in file.read_bytes()) == (name == "a") == folder.account.is_locked
+            assert said["account"].startswith(folder.account.public.hex())
+            assert ("folkmoot key lock" in said["account"]) == (name == "b")
+    join._open_accounts(join._prepare(options, target, genesis, said.__setitem__), tmp_path / "a")
 
 
 def test_a_node_consents_to_an_owner_on_another_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

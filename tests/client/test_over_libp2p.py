@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.client.liar import Liar
 from tests.client.scripted import Script, ScriptedPeer
 from tests.client.scripted_net import listening
 from tests.client.test_client import KEYS, genesis, question, wanted
+from tests.held import held
 from tests.sim.traffic import CLIENT, MODEL
 
 
@@ -62,10 +62,9 @@ async def test_an_agent_whose_process_is_killed_ends_no_answer(place: Place, tmp
     (tmp_path / "dying").mkdir()
     (tmp_path / "dying" / "genesis.cbor").write_bytes((place.folder / "genesis.cbor").read_bytes())
     command = [sys.executable, "-m", "tests.client.scripted_process", str(tmp_path / "dying"), KEYS[2].seed.hex()]
-    dying = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     asked = question("killed", 3)
     seen: list[Event] = []
-    try:
+    with held(command) as dying:
         assert dying.stdout is not None
         first = (await trio.to_thread.run_sync(dying.stdout.readline)).strip()
         other = place.peers[0].key.peer_id
@@ -77,9 +76,6 @@ async def test_an_agent_whose_process_is_killed_ends_no_answer(place: Place, tmp
                     seen.append(event)
                     if isinstance(event, Token):
                         dying.kill()
-    finally:
-        dying.kill()
-        dying.wait()
     assert [event.token for event in seen if isinstance(event, Token)] == wanted(asked)[0]
     assert [event.peer for event in seen if isinstance(event, PeerFailed)] == [KEYS[2].peer_id]
     assert [event.peer for event in seen if isinstance(event, Resumed)] == [other]

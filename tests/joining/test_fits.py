@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from p2p.base.genesis import Genesis, ModelSpec, load_genesis
 from p2p.base.keys import Key
 from p2p.inference.stack.fits import GIB, fit, in_words, largest
 from p2p.inference.stack.hardware import Gpu, Hardware, instructions, look, read_smi
+from p2p.joining.folder import Account, prepare
 from p2p.joining.models import check_weights, find_model, profile_for
-from p2p.joining.place import Place, cost_of
+from p2p.joining.place import Place, cost_of, owner_elsewhere
 from p2p.joining.way import CURRENT_MS, Way
 from p2p.ledger.rules.ops import Body, Deposit, Register, Transfer
 from p2p.wire.answers.network import EpochSumsRow, OwnSums
@@ -25,8 +27,6 @@ GPU = Hardware(8, 64 * GIB, 60 * GIB, frozenset({"avx2"}), (Gpu("H200", 140 * GI
 
 
 def changed(hardware: Hardware, **change: Any) -> Hardware:
-    from dataclasses import replace
-
     return replace(hardware, **change)
 
 
@@ -231,30 +231,61 @@ class Bank:
             })
 
 
+def _account(folder: Path) -> Account:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    Key.generate().save(folder / "account.key")
+    return Account.of(folder)
+
+
+async def test_an_owner_elsewhere_is_told_what_to_do_and_waited_for(
+    genesis: Genesis, tmp_path: Path, autojump_clock: Any,
+) -> None:
+    import trio
+
+    folder = prepare(tmp_path / "p", genesis, {"network": genesis.network}, account_elsewhere=True)
+    assert folder.made == ("genesis.cbor", "config.toml", "node.key")
+    said, status = list[str](), {"registered": False, "addresses": ["/ip4/1.2.3.4/tcp/5"]}
+
+    async def ask(request: dict[str, Any]) -> dict[str, Any]:
+        return {"economy": ECONOMY} if request["op"] == "governance" else status
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(owner_elsewhere, ask, lambda step, text: said.append(text), folder, "m", 7)
+        await trio.sleep(10)
+        (told,) = said
+        for words in ("key consent ACCOUNT", "account register --consent WORDS --model m --price-floor 7",
+                      f"account deposit 500 --node {folder.node.public.hex()} --peer /ip4/1.2.3.4/tcp/5"):
+            assert f"folkmoot {words}" in told
+        status["registered"] = True
+    assert said[1:] == ["registered by its owner"]
+
+
 async def test_a_place_is_paid_once(genesis: Genesis, tmp_path: Path) -> None:
-    node, account, purse = Key.generate(), Key.generate(), Key.generate()
-    purse.save(tmp_path / "account.key")
+    node, account, purse = Key.generate(), _account(tmp_path / "own"), _account(tmp_path / "purse")
     bank, said = Bank(100, node), list[str]()
 
     def say(step: str, text: str) -> None:
         said.append(text)
 
-    place = Place(bank.ask, say, bank.submit, tmp_path, node, account, genesis, tmp_path)
+    place = Place(bank.ask, say, bank.submit, node, account, genesis, purse)
     await place.take("m", 3)
     assert [type(body) for body in bank.sent] == [Transfer, Register, Deposit]
     assert bank.balance == 0, "exactly what the place costs"
     await place.take("m", 3)
     assert len(bank.sent) == 3, "a second run pays nothing"
     assert "registered already" in said[-1]
+    (tmp_path / "own" / "account.key").unlink()
+    await Place(bank.ask, say, bank.submit, node, replace(account, _key=None), genesis).take("m", 3)
+    assert len(bank.sent) == 3, "nor does it need the key, which may be locked"
     assert cost_of(ECONOMY).total == 11_500
 
 
 async def test_without_money_it_says_how_to_pay(genesis: Genesis, tmp_path: Path, autojump_clock: Any) -> None:
     import trio
 
-    node, account = Key.generate(), Key.generate()
+    node, account = Key.generate(), _account(tmp_path)
     bank, said = Bank(0, node), list[str]()
-    place = Place(bank.ask, lambda step, text: said.append(text), bank.submit, tmp_path, node, account, genesis)
+    place = Place(bank.ask, lambda step, text: said.append(text), bank.submit, node, account, genesis)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(place.take, "m", 0)
         await trio.sleep(10)

@@ -7,7 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from nacl.pwhash import argon2id
 
+from p2p.base import locked_key
 from p2p.base.codec import encode
 from p2p.base.errors import ConfigError, FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis, GenesisAccount, load_genesis
@@ -135,6 +137,33 @@ def test_a_second_run_keeps_what_the_first_one_made(tmp_path: Path, genesis: Gen
     assert prepare(tmp_path / "p", genesis, SETTINGS).account is None, "its owner keeps it elsewhere"
     (tmp_path / "p" / "config.toml").unlink()  # as if the first run had been cut off
     assert prepare(tmp_path / "p", genesis, SETTINGS).made == ("config.toml",)
+
+
+def test_a_new_account_key_is_locked_where_there_is_a_passphrase(
+    tmp_path: Path, genesis: Genesis, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locked_key.lock, "__kwdefaults__", {
+        "ops": argon2id.OPSLIMIT_MIN, "memory": argon2id.MEMLIMIT_MIN,
+    })
+    asked = list[Path]()
+
+    def words(file: Path) -> bytes:
+        asked.append(file)
+        return b"five random words are good"
+
+    first = prepare(tmp_path / "p", genesis, SETTINGS, new_passphrase=words).account
+    second = prepare(tmp_path / "p", genesis, SETTINGS, new_passphrase=words).account
+    assert first is not None
+    assert second is not None
+    assert asked == [tmp_path / "p" / "account.key"], "asked once, for the new key alone"
+    assert (first.is_locked, second.is_locked) == (True, True)
+    assert first.open().public == first.public == second.public, "who made it need not open it"
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    with pytest.raises(ConfigError, match="is locked, and there is no terminal"):
+        second.open()
+    plain = prepare(tmp_path / "q", genesis, SETTINGS).account
+    assert plain is not None
+    assert (plain.is_locked, plain.open().public) == (False, plain.public)
 
 
 def test_a_folder_of_another_network_is_not_touched(tmp_path: Path, genesis: Genesis) -> None:

@@ -34,6 +34,15 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
     made.close()
 
 
+@pytest.fixture
+def passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every command that a test starts."""
+    file = tmp_path / "words"
+    file.write_bytes(b"five random words are good")
+    file.chmod(0o600)
+    monkeypatch.setenv("FOLKMOOT_PASSPHRASE_FILE", str(file))
+
+
 def join(*words: str) -> tuple[int, list[dict[str, Any]], str]:
     """(exit status, steps, what went to standard error)."""
     command = [sys.executable, "-m", "p2p", "join", "--json", *words]
@@ -56,7 +65,8 @@ def test_an_address_alone_is_not_believed(net: Net, tmp_path: Path) -> None:
         assert not (tmp_path / "p").exists()
 
 
-def test_it_joins_goes_on_where_it_stopped_and_serves(net: Net, tmp_path: Path) -> None:
+def test_it_joins_goes_on_where_it_stopped_and_serves(net: Net, tmp_path: Path, passphrase: None) -> None:
+    """With an account key that is locked from the beginning."""
     folder = tmp_path / "p"
     file = tmp_path / "network.toml"
     file.write_text(dump_network(net.genesis, (net.address(0),)))
@@ -64,8 +74,9 @@ def test_it_joins_goes_on_where_it_stopped_and_serves(net: Net, tmp_path: Path) 
     assert status == 0, error
     order = [one["step"] for one in steps]
     assert [step for at, step in enumerate(order) if step not in order[:at]] == [
-        "network", "genesis", "folder", "peer", "peers", "chain", "joined",
+        "network", "genesis", "folder", "account", "peer", "peers", "chain", "joined",
     ]
+    assert b"argon2id" in (folder / "account.key").read_bytes()
     assert "node.key made" in said(steps, "folder")
     key = (folder / "node.key").read_bytes()
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +39,12 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     address_family = socket.AF_UNIX
     daemon_threads = True
+    test = os.getppid()
+
+    def service_actions(self) -> None:
+        """Called each half second: it ends with the test that started it, also where that is killed."""
+        if os.getppid() != self.test:
+            sys.exit()
 
     def server_bind(self) -> None:
         Path(str(self.server_address)).unlink(missing_ok=True)

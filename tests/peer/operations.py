@@ -18,7 +18,7 @@ from tests.tools.collector import Collector, collecting
 
 
 @contextmanager
-def observed(folder: Path, reveal_window: int = 4, **more: Any) -> Iterator[tuple[Net, Collector]]:
+def observed(folder: Path, reveal_window: int = 4, window: int = 20, **more: Any) -> Iterator[tuple[Net, Collector]]:
     """Four peers, and the collector of their spans."""
     with collecting() as collector:
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
@@ -26,7 +26,7 @@ def observed(folder: Path, reveal_window: int = 4, **more: Any) -> Iterator[tupl
         net = None
         try:
             net = Net(
-                folder, window=20, epoch_blocks=1000, checks=CheckRules(reveal_window=reveal_window),
+                folder, window=window, epoch_blocks=1000, checks=CheckRules(reveal_window=reveal_window),
                 settings={"metrics": "127.0.0.1:0", "log_format": "json"}, **more,
             )
             yield net, collector

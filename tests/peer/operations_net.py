@@ -18,6 +18,7 @@ from p2p.base.genesis import CheckRules
 from p2p.client.events import Done
 from testnet.processes import launch, wait_until
 from tests.net_lab import Net, only, until
+from tests.peer.duties_seen import duties_of
 from tests.peer.operations import conduct, event, last_event, metrics_of, observed
 from tests.tools import prometheus
 
@@ -26,8 +27,9 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    folder, window = tmp_path_factory.mktemp("net"), CheckRules().reveal_window
-    with observed(folder, window, flags={3: ["--delay-s", "0.3"]}) as (found, _):
+    """With the default windows of checks."""
+    folder, to_commit, to_reveal = tmp_path_factory.mktemp("net"), 60, CheckRules().reveal_window
+    with observed(folder, to_reveal, to_commit, flags={3: ["--delay-s", "0.3"]}) as (found, _):
         yield found
 
 
@@ -97,14 +99,19 @@ def test_a_host_is_upgraded_under_load_without_a_lost_answer(net: Net) -> None:
             over.set()
         answers = [name for one in load for name in one.result()]
     begun = event(log, "this peer drains")
-    states = [net.final(name)["status"] for name in answers]
-    after = conduct(net, node)
+    finals = [net.final(name) for name in answers]
+    states, seen = [one["status"] for one in finals], duties_of(node, finals)
+    after, missed = conduct(net, node), [duty for duty in seen if duty.missed]
     print(
-        f"\n  {len(answers)} answers while it was upgraded, none lost; when the drain began {begun['answers']} ran"
-        f" there; it took {end['seconds']} s, unfinished {end['unfinished']}; the old process signed up to height"
-        f" {again['before']}, the new one from {again['height']} on;"
-        f" duties {before['duties']} to {after['duties']}, missed {before['missed']} to {after['missed']}"
+        f"\n  {len(answers)} answers while it was upgraded, none lost; the drain began at height {begun['height']} with"
+        f" {begun['answers']} answers and ended at {end['height']} after {end['seconds']} s, unfinished"
+        f" {end['unfinished']}, draws up to {end['last_draws']} checked; the old process signed up to height"
+        f" {again['before']}, the new one from {again['height']} on; duties {before['duties']} to"
+        f" {after['duties']}, missed {before['missed']} to {after['missed']}"
     )
+    for duty in missed:
+        print(f"  missed its {duty.missed}: {duty}")
     assert end["unfinished"] == 0
     assert set(states) <= {"VALIDATED", "UNCHECKED"}, states
     assert after["misses"] == before["misses"], "no answer that it was drawn for is missing"
+    assert missed == [], "nor a check"

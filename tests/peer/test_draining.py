@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,48 +33,76 @@ def test_the_intake_refuses_with_a_reason() -> None:
     assert caught.value.field == "executor"
 
 
+@dataclass
+class Peer:
+    """What runs on it, and the height of its chain."""
+
+    left: dict[str, int]
+    top: int = 10
+    closed: list[bool] = field(default_factory=list)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        self.draining = Draining(lambda: dict(self.left), lambda: self.closed.append(True), lambda: self.top)
+
+    async def run(self) -> None:
+        await self.draining.run()
+        self.ended.set()
+
+
 async def test_it_ends_when_all_is_done_and_not_before(autojump_clock: Any) -> None:
-    left, closed = {"answers": 2}, []
-    draining = Draining(lambda: left, lambda: closed.append(True))
-    ended = trio.Event()
-
-    async def run() -> None:
-        await draining.run()
-        ended.set()
-
+    peer = Peer({"answers": 2})
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(run)
+        nursery.start_soon(peer.run)
         await trio.sleep(100)
-        assert not ended.is_set(), "nobody asked it to"
-        draining.begin(1000)
-        draining.begin(1000)
-        assert closed == [True]
+        assert not peer.ended.is_set(), "nobody asked it to"
+        peer.draining.begin(1000)
+        peer.draining.begin(1000)
+        assert peer.closed == [True]
         await trio.sleep(100)
-        assert not ended.is_set(), "two answers run"
-        assert not draining.is_last, "checks go on"
-        left["answers"] = 0
-        await ended.wait()
+        assert not peer.ended.is_set(), "two answers run"
+        assert peer.draining.last_draws is None, "checks go on"
+        peer.left["answers"] = 0
+        await peer.ended.wait()
     assert trio.current_time() < 1000
 
 
+async def test_duties_that_were_drawn_before_its_last_answer_ended_are_finished(autojump_clock: Any) -> None:
+    peer = Peer({"answers": 1, "duties": 3})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(peer.run)
+        peer.draining.begin(1000)
+        for peer.top in range(10, 60):  # blocks come
+            if peer.top == 30:
+                peer.left["answers"] = 0
+            await trio.sleep(1)
+        assert peer.draining.last_draws == 30, "what is drawn later waits for the next start"
+        assert not peer.ended.is_set(), "it has committed and not revealed"
+        peer.left["duties"] = 0
+        await peer.ended.wait()
+
+
 async def test_the_limit_ends_it_with_work_left(autojump_clock: Any) -> None:
-    draining = Draining(lambda: {"answers": 1}, lambda: None)
-    draining.begin(8)
+    peer = Peer({"answers": 1})
+    peer.draining.begin(8)
     began = trio.current_time()
-    await draining.run()
+    await peer.run()
     assert 8 <= trio.current_time() - began < 9
 
 
-async def test_records_that_a_chain_at_rest_does_not_take_hold_it_up_for_seconds_only(autojump_clock: Any) -> None:
-    draining = Draining(lambda: {"answers": 0, "records": 3}, lambda: None)
-    draining.begin(600)
-    await draining.run()
+@pytest.mark.parametrize("waits", ["records", "duties"])
+async def test_what_a_chain_at_rest_does_not_take_holds_it_up_for_seconds_only(
+    waits: str, autojump_clock: Any,
+) -> None:
+    peer = Peer({"answers": 0, waits: 3})
+    peer.draining.begin(600)
+    await peer.run()
     assert trio.current_time() < 10
 
 
 @pytest.mark.parametrize("limit", [None, "8", -1, True, 10**9, float("nan")])
 def test_a_limit_that_is_none_is_refused(limit: object) -> None:
-    draining = Draining(dict, lambda: None)
+    draining = Draining(dict, lambda: None, lambda: 0)
     handle = drain_handler(draining, lambda request: {"other": True})
     assert handle({"op": "status"}) == {"other": True}
     with pytest.raises(InvalidRequest, match="seconds"):

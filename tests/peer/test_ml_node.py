@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,26 @@ TEXT: Any = ToyText()
 WANTED = Wanted(DEFAULT_MODEL, 2048, ENDS, VOCAB, TEXT)
 
 
+class Server(ThreadingHTTPServer):
+    """One whose end is a process's: its connections end too."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, handler: Any) -> None:
+        super().__init__(("127.0.0.1", port), handler)
+        self.accepted: list[socket.socket] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.accepted.append(request)
+        super().process_request(request, client_address)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for connection in self.accepted:
+            with suppress(OSError):  # it is closed
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 class Fake:
     """A fake ML node in this process, whose conduct can change."""
 
@@ -46,8 +66,7 @@ class Fake:
         self.handler: Any = type(
             "Fake", (Handler,), {"toy": Toy(1), "fail": "", "delay_s": 0.0, "bad": bad, "after": 0}
         )
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), self.handler)
-        self.server.daemon_threads = True
+        self.server = Server(port, self.handler)
         self.port = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

@@ -64,6 +64,13 @@ def test_one_inference_is_followed_by_its_id(
     assert spans["client"].span_id.hex() == name[32:48]
     assert not spans["client"].parent_span_id
     assert {one.parent_span_id.hex() for key, one in spans.items() if key != "client"} == {name[32:48]}
+    events = {part: [event.name for event in spans[part].events] for part in ("agent", "executor")}
+    print(f"  events {events}")
+    for part, node in (("agent", net.node(0)), ("executor", found["executor"])):
+        peer = [net.node(at) for at in range(4)].index(node)
+        assert events[part] == list(call(net.folders[peer], {"op": "hops", "id": name})["marks"]), "one clock for both"
+        assert f"{part} is asked" in events[part]
+    assert "engine's first token" in events["executor"]
 
 
 def signed_heights(net: Net, node: bytes, first: int, last: int) -> list[int]:

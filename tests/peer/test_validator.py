@@ -29,7 +29,7 @@ from p2p.base.types import (
     VerdictKind,
     verdict_commitment,
 )
-from p2p.chain.views.inferences import Claim, Duty
+from p2p.chain.views.inferences import Claim, Duty, Owed
 from p2p.machine.load import Load
 from p2p.peer import validator
 from p2p.peer.outbox import Outbox
@@ -56,6 +56,7 @@ SPEC = ModelSpec("toy", b"\x01" * 32, b"\x02" * 32, "bfloat16", 10, 1, 2048)
 @dataclass
 class FakeChain:
     duties: list[Duty] = field(default_factory=list)
+    unfinished: list[Owed] = field(default_factory=list)
     kept: dict[bytes, bytes] = field(default_factory=dict)
     found: Claim | None = None
     rules: CheckRules = field(default_factory=CheckRules)
@@ -65,6 +66,10 @@ class FakeChain:
     def pending_duties(self, node: bytes) -> list[Duty]:
         assert node == KEY.public
         return self.duties
+
+    def owed(self, node: bytes) -> list[Owed]:
+        assert node == KEY.public
+        return self.unfinished
 
     def claim(self, inference_id: bytes) -> Claim | None:
         return self.found
@@ -328,6 +333,23 @@ async def test_who_hides_many_does_not_keep_others_from_being_checked(autojump_c
     assert set(hidden) < set(asked), "all of them were being looked for"
     ((kind, body),) = sent
     assert (kind, unpack(VerdictCommit, body).inference_id) == (RecordKind.VERDICT_COMMIT, IID)
+
+
+async def test_a_peer_that_drains_checks_what_was_drawn_so_far_and_owes_what_is_not_revealed() -> None:
+    chain = FakeChain(duties=[duty()])
+    lab = Lab(chain)
+    drawn = chain.duties[0].height
+    chain.unfinished = [Owed(drawn, committed=False), Owed(drawn + 5, committed=False), Owed(drawn, committed=True)]
+    assert (lab.validator.owing(drawn), lab.validator.owing()) == (2, 3)
+    async with trio.open_nursery() as nursery:
+        await lab.validator.on_height(nursery, until=drawn - 1)
+    assert lab.sent() == [], "it is left to the next start"
+    async with trio.open_nursery() as nursery:
+        await lab.validator.on_height(nursery, until=drawn)
+    ((kind, _),) = lab.sent()
+    assert kind is RecordKind.VERDICT_COMMIT
+    lab.validator.ready = None
+    assert lab.validator.owing(drawn) == 1, "without an engine nothing is checked, but a commitment is revealed"
 
 
 async def test_duties_that_find_no_place_are_told_to_whoever_takes_new_work() -> None:

@@ -25,6 +25,26 @@ time.sleep(1000)
 """
 
 
+HOLDER = """
+import time
+from tests.held import held
+with held(["sleep", "1000"]) as process:
+    print(process.pid, flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_a_process_that_a_test_starts_by_itself_ends_with_the_test() -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True) as test:
+        assert test.stdout is not None
+        handle = os.pidfd_open(int(test.stdout.readline()))
+        test.kill()
+    try:
+        assert select.select([handle], [], [], 300)[0]
+    finally:
+        os.close(handle)
+
+
 @pytest.mark.parametrize("stays", ["", "stays"])
 def test_what_was_started_ends_with_its_maker(tmp_path: Path, stays: str) -> None:
     directory = tmp_path / "net"

@@ -5,7 +5,7 @@ Law: read only. Bytes are hexadecimal in answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from p2p.base.genesis import ModelSpec
@@ -56,26 +56,42 @@ class Duty:
     closes: int = 0  # the last height of the phase it is in
 
 
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What a drawn validator has not finished, whether or not there is something to do for it now."""
+
+    height: int  # of its committee's draw
+    committed: bool  # it is to reveal, now or when all others have committed
+
+
 def duties(view: View, node: bytes) -> list[Duty]:
     """What `node` was drawn for and has to do now."""
-    found = []
+    return [
+        Duty(inference_id, committee.height, committee.beacon, mine, earlier, committee.closes)
+        for inference_id, committee, mine, earlier in _unfinished(view, node)
+        if committee.revealing is (mine is not None)
+    ]
+
+
+def owed(view: View, node: bytes) -> list[Owed]:
+    """What `node` was drawn for and can still finish."""
+    return [
+        Owed(committee.height, mine is not None) for _, committee, mine, _ in _unfinished(view, node)
+        if mine is not None or not committee.revealing
+    ]
+
+
+def _unfinished(view: View, node: bytes) -> Iterator[tuple[InferenceId, Committee, bytes | None, int]]:
+    """Committees at work to which `node` has not said its verdict, with its commitment and the number of earlier
+    committees."""
     for inference_id in view.ids(keys.duties(node)):
         inference = view.inference(inference_id)
         if inference is None or not inference.committees:
             continue
-        duty = _duty(InferenceId(inference_id), inference.committees, node)
-        if duty is not None:
-            found.append(duty)
-    return found
-
-
-def _duty(inference_id: InferenceId, committees: tuple[Committee, ...], node: bytes) -> Duty | None:
-    committee = committees[-1]
-    mine = next((seen.commitment for seen in committee.commits if seen.validator == node), None)
-    said = any(seen.validator == node for seen in committee.verdicts)
-    if node not in committee.members or said or committee.revealing is (mine is None):
-        return None
-    return Duty(inference_id, committee.height, committee.beacon, mine, len(committees) - 1, committee.closes)
+        committee = inference.committees[-1]
+        if node in committee.members and all(seen.validator != node for seen in committee.verdicts):
+            mine = next((seen.commitment for seen in committee.commits if seen.validator == node), None)
+            yield InferenceId(inference_id), committee, mine, len(inference.committees) - 1
 
 
 def may_fetch(view: View, inference_id: bytes, peer: str) -> bool:

@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from p2p.inference.stack.model import prepare_model
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
+from tests.held import held
 from tests.net_lab import until
 
 PATIENCE_S = 120.0
@@ -60,7 +60,7 @@ def test_serve_with_an_own_model(tmp_path: Path, state: str, sign: signal.Signal
     folder = generate(Plan(tmp_path / "net", 1, model_dir=prepare_model()))[0]
     argv = [sys.executable, "-m", "p2p", "serve", "--json", "--dir", str(folder), "--model", str(model)]
     argv.append("--engine-flag=--seed=7")
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as peer:
+    with held(argv, quiet=True) as peer:
         states: list[str] = []
         running: list[int] = []
         try:
@@ -78,5 +78,5 @@ def test_serve_with_an_own_model(tmp_path: Path, state: str, sign: signal.Signal
         finally:
             peer.send_signal(sign)
         peer.wait(PATIENCE_S)
-    assert ended(running), "vLLM outlived its peer"
+        assert ended(running), "vLLM outlived its peer"
     assert not engines(model), "another vLLM was started"
