@@ -38,6 +38,8 @@ from p2p.gossip.host import Network
 from p2p.machine.tracing import say, spanned
 from p2p.wire.frames import Ask, pack_frame
 
+NEW_NONCES = 2  # for one question to one peer
+
 Events = AsyncGenerator[Event, None]
 
 
@@ -100,6 +102,7 @@ class Asking:
     is_over: bool = False
     had_old_tip: bool = False  # an agent called the tip too old, which may have been a kept one
     was_renewed: bool = False  # a session that the network had forgotten was begun again
+    new_nonces: int = 0  # so often the nonce was no longer free
     nonce: int | None = None  # of the request
     signed: SignedRequest | None = None
     answer: AnswerStream | None = None  # of what was sent last
@@ -159,7 +162,7 @@ class Asking:
                 is_old = isinstance(error, InvalidRequest) and error.field == "draw_height"
                 if is_old and (self._is_newer_wanted() or self.waits > waits_before):
                     return
-                if self._renews(error):
+                if self._renews(error) or self._takes_new_nonce(error):
                     return
                 if (waiting := self._waiting(error)) is None:
                     raise
@@ -203,6 +206,16 @@ class Asking:
         session.forget(draw)
         self.was_renewed = True
         return True
+
+    def _takes_new_nonce(self, error: FolkmootError) -> bool:
+        """Whether the request is signed again with another nonce: while it waited, so many of this account's other
+        requests overtook it that its own left the ledger's window (NONCE_WINDOW). What was signed before can then not
+        be started any more, so nothing is paid twice; an agent that lies gains NEW_NONCES requests at most."""
+        if error.field != "client_nonce" or not isinstance(error, InvalidRequest) or self.overrides.nonce is not None:
+            return False
+        self.new_nonces += 1
+        self.nonce = None
+        return self.new_nonces <= NEW_NONCES
 
     def _waiting(self, error: FolkmootError) -> Waiting | None:
         """The next wait, or None where `error` is not waited for, or was often enough."""

@@ -18,7 +18,7 @@ from p2p.base.serving_limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
 from p2p.base.types import SignedRequest
 from p2p.client.ask import ask_over
 from p2p.client.events import Accepted, Event, Notices, Signed, TermsShown, Waiting, plain
-from p2p.client.question import TEMPLATE_TOKENS, Question
+from p2p.client.question import TEMPLATE_TOKENS, Overrides, Question
 from p2p.wire import frames
 from p2p.wire.failures import failure
 from p2p.wire.frames import Answer, Ask, Frame, Query, pack_frame, parse_frame
@@ -29,6 +29,7 @@ from tests.sim.traffic import CLIENT, MODEL
 
 BUSY = Overloaded("this peer has more requests than it can keep up with", field="agent", retry_after=1)
 OLD = InvalidRequest("the request names a height that is too old", field="draw_height")
+OVERTAKEN = InvalidRequest("nonce 1 was used; the next is 90", field="client_nonce")
 QUESTION = Question(MODEL, one_message("hello"), max_tokens=10)
 ENOUGH = Unavailable("no more", field="model")  # how a script ends
 
@@ -168,6 +169,28 @@ async def test_a_request_whose_draw_grew_old_is_signed_again_with_its_nonce(
     assert [one.request.draw_height for one in sent] == [5, 5, 7, 7]
     assert {one.request.client_nonce for one in sent} == {1}
     assert all(one.is_signed() for one in sent)
+
+
+async def test_a_nonce_that_others_overtook_while_it_waited_is_replaced(peer: Liar, autojump_clock: MockClock) -> None:
+    sent, events, error = await asked(peer, BUSY, OVERTAKEN)
+    assert kinds(events) == [TermsShown, Signed, Waiting, TermsShown, Signed]
+    assert error.field == ENOUGH.field
+    assert [one.request.client_nonce for one in sent] == [1, 1, 2]
+    assert all(one.is_signed() for one in sent)
+
+
+async def test_an_agent_that_calls_every_nonce_used_gets_three(peer: Liar, autojump_clock: MockClock) -> None:
+    sent, _, error = await asked(peer, *[OVERTAKEN] * 10)
+    assert ([one.request.client_nonce for one in sent], error.field) == ([1, 2, 3], "client_nonce")
+
+
+async def test_a_nonce_that_the_caller_chose_is_not_replaced(peer: Liar) -> None:
+    async with trio.open_nursery() as nursery:
+        agent: Any = Agent(peer, nursery, [OVERTAKEN], 0)
+        with pytest.raises(InvalidRequest) as caught:
+            async for _ in ask_over(agent, peer.to, QUESTION, peer.payer, Overrides(nonce=7)):
+                pass
+    assert (len(agent.asked), caught.value.field) == (1, "client_nonce")
 
 
 async def test_an_agent_that_calls_every_draw_old_is_asked_once_more(peer: Liar, autojump_clock: MockClock) -> None:
