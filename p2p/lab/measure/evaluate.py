@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from p2p.base.genesis import CheckRules
 from p2p.base.types import Params
 from p2p.lab.measure.facts import base, only
-from p2p.lab.measure.plan import FITTED, HONEST, LAUNDERED, MORE, RELABELLED, RUNS, SPACE, TORCH, VLLM, by_name
+from p2p.lab.measure.plan import FITTED, HONEST, LAUNDERED, MORE, RELABELLED, RUNS, SPACE, TORCH, VLLM, Run, by_name
 from p2p.lab.measure.redraw import Redrawn
 from p2p.lab.measure.space import Asked
 from p2p.verification.calibration import Facts, Resampler, fit, pool, upper_bound
 from p2p.verification.check import FALSE_ALARM_PPM, CheckResult, exact_rule, weigh
 from p2p.verification.profile import Noise
-from p2p.verification.statistics import Floats, beyond_rounding
+from p2p.verification.statistics import EXCESS, LEAD, Floats, beyond_rounding
 
 PART = "space: "  # begins the names of regimes that are parts of the clients' space
 LEAST_OF_STRATUM = 20  # answers, of a part of the clients' space that is fitted by itself
@@ -39,6 +39,7 @@ STRATA: dict[str, Callable[[Asked], bool]] = {
     "negative penalties": lambda asked: min(asked.params.presence_milli, asked.params.frequency_milli) < 0,
     "repetition factor": lambda asked: asked.params.repetition_milli != 1000,
 }
+Wanted = Callable[[Run, str, Asked], bool]  # (run, an answer's prompt, how it was asked for)
 LENGTHS = (4, 8, 16, 32, 48, 64, 96, 128, 200, 256, 300, 512, 1000, 1500, 2048, 4096)
 OUTER, INNER = 40, 500  # resamplings behind an interval; at most so many answers in each
 STACKS = (VLLM, TORCH)
@@ -89,6 +90,21 @@ class Curve:
                 break
             good = length
         return good
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Honest tokens that the exact rule looked at."""
+
+    answers: int
+    tokens: int
+    lost: int  # by more than rounding, or outside a mask by more
+    worst: float  # nats; the largest loss, rounding included
+
+    @property
+    def at_most_ppm(self) -> int:
+        """Of a million tokens, how many are lost at most (95 %)."""
+        return math.ceil(1e6 * upper_bound(self.lost, self.tokens))
 
 
 @dataclass(slots=True)
@@ -176,21 +192,27 @@ class Evaluation:
         their prefill."""
         return executor == validator == VLLM
 
-    def losses(self, executor: str, validator: str, wanted: frozenset[str]) -> tuple[int, int, int]:
-        """(answers, tokens, tokens that lost by more than rounding) of all honest runs."""
+    def losses(self, executor: str, validator: str, wanted: Wanted) -> Losses:
+        """What tokens of real honest answers lost by. wanted: which answers are looked at."""
         runs = [
             r for r in (*HONEST, *MORE)
             if r.stack == executor and self.evidence.is_generated(r.name) and self.evidence.has(r.name, validator)
         ]
-        if not runs:
-            return 0, 0, 0
-        every = pool([only(self.evidence.facts(run.name, validator), wanted) for run in runs])
-        return len(every.lengths), len(every.values), int(beyond_rounding(every.values).sum())
+        parts = []
+        for run in runs:
+            asked = self.evidence.asked(run.name)
+            some = frozenset(id_ for id_, one in asked.items() if wanted(run, base(id_), one))
+            parts.append(only(self.evidence.facts(run.name, validator), some))
+        if not parts or not (every := pool(parts)).lengths:
+            return Losses(0, 0, 0, 0.0)
+        deep = np.maximum(-every.values[:, LEAD], every.values[:, EXCESS])
+        lost = int(beyond_rounding(every.values).sum())
+        return Losses(len(every.lengths), len(every.values), lost, max(float(deep.max()), 0.0))
 
     def lost_ppm(self, executor: str, validator: str) -> int:
         """Of a million honest tokens, how many lose by more than rounding, at most."""
-        _, tokens, lost = self.losses(executor, validator, self.calibration)
-        return max(math.ceil(1e6 * upper_bound(lost, tokens)), 1)
+        found = self.losses(executor, validator, lambda run, prompt, asked: prompt in self.calibration)
+        return max(found.at_most_ppm, 1)
 
     def refuses(self, executor: str, validator: str, facts: Facts) -> list[CheckResult]:
         """What a validator says of each answer."""

@@ -57,6 +57,7 @@ class Run:
 SPACE = (  # honest runs whose clients use all parameters there are
     Run("space_a", salt="sa", drawn=True), Run("space_torch_a", TORCH, share=2, salt="ta", drawn=True),
     Run("space_b", share=2, salt="sb", drawn=True), Run("space_torch_b", TORCH, share=2, salt="tb", drawn=True),
+    Run("space_c", salt="sc", drawn=True), Run("space_d", salt="sd", drawn=True),
     Run("space_b1", batch=1, share=12, salt="sh", drawn=True),
     Run("space_torch_b1", TORCH, batch=1, share=12, salt="ti", drawn=True),
     Run("redrawn_space", salt="ra", drawn=True, redrawn=True),
@@ -85,7 +86,7 @@ WEIGHTS = (
     Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=6, equal_only=True),
 )
 # further honest answers, for the rate at which equal kernels lose a token
-MORE = tuple(Run(f"space_{name}", salt=f"s{name}", drawn=True, equal_only=True) for name in "cdef")
+MORE = tuple(Run(f"space_{name}", salt=f"s{name}", drawn=True, equal_only=True) for name in "efgi")
 _ALL = (
     *HONEST, *WEIGHTS, *SAMPLING, Run("int8_torch", TORCH, "int8", share=3),
     Run("fp8_kv_torch", TORCH, "fp8_kv", share=3), *ONE_LIE, *MORE,
