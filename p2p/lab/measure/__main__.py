@@ -9,9 +9,11 @@ two, and its figures mean nothing.
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -56,6 +58,9 @@ def arguments() -> argparse.Namespace:
         "--honest", action="store_true",
         help="run no cheats: theirs is drawn again from contexts (decision 066), in minutes instead of hours",
     )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="measure no longer than that, then judge what is there",
+    )
     parser.add_argument("--brief", action="store_true", help="fewer resampled answers behind each figure")
     parser.add_argument("--skip-collect", action="store_true", help="use only what was measured before")
     parser.add_argument("--skip-judging", action="store_true", help="measure what is missing, then stop")
@@ -67,6 +72,14 @@ def arguments() -> argparse.Namespace:
         "--stacks", choices=STACKS, nargs="+", default=STACKS, help="collect on these alone, so that two can share it",
     )
     return parser.parse_args()
+
+
+async def _within(collector: Collector, minutes: float, say: Callable[[str], None]) -> None:
+    """Collect, for so long at most. What is done of a run is kept."""
+    with trio.move_on_after(60 * minutes) as scope:
+        await collector.all()
+    if scope.cancelled_caught:
+        say(f"stopped after {minutes:g} minutes, with {collector.work()} answers not made or scored")
 
 
 def main() -> int:
@@ -89,7 +102,7 @@ def main() -> int:
             measured, model, prompts, say, runs, stacks, space, extras=not options.small, count=clock.count,
         )
         clock.left = collector.work()
-        trio.run(collector.all)
+        trio.run(_within, collector, options.minutes, say)
         if not options.small:
             contexts.collect(Measured(options.dir / CONTEXTS))
     if options.skip_judging:

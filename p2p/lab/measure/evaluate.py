@@ -28,6 +28,8 @@ from p2p.verification.profile import Noise
 from p2p.verification.statistics import EXCESS, LEAD, Floats, beyond_rounding
 
 PART = "space: "  # begins the names of regimes that are parts of the clients' space
+# real answers to the clients' space, of the prompts that are wanted, beside which draws (redraw.py) are not needed
+ENOUGH = 200
 LEAST_OF_STRATUM = 20  # answers, of a part of the clients' space that is fitted by itself
 STRATA: dict[str, Callable[[Asked], bool]] = {
     "all": lambda asked: True,
@@ -126,7 +128,9 @@ class Evaluation:
     def regimes(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         """Facts of the honest runs of a pair of stacks, by run, for the prompts `wanted`; and of parts of the clients'
         space (`strata`), for a client may stay in one of them."""
-        runs = [r for r in HONEST if r.stack == executor and self.evidence.has(r.name, validator)]
+        runs = [
+            r for r in HONEST if r.stack == executor and not r.drawn and self.evidence.has(r.name, validator)
+        ] + self._of_space(executor, validator, wanted)
         found = {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
         parts = {f"{PART}{name}": facts for name, facts in self.strata(executor, validator, wanted).items()
                  if len(facts.lengths) >= LEAST_OF_STRATUM}
@@ -136,7 +140,7 @@ class Evaluation:
     def strata(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         """Facts of the honest answers whose parameters were drawn from the clients' space, by parts of that space,
         which overlap."""
-        runs = [r for r in SPACE if r.stack == executor and self.evidence.has(r.name, validator)]
+        runs = self._of_space(executor, validator, wanted)
         found = dict[str, Facts]()
         for name, belongs in STRATA.items():
             pieces = []
@@ -147,6 +151,13 @@ class Evaluation:
             if pieces:
                 found[name] = pool(pieces)
         return found
+
+    def _of_space(self, executor: str, validator: str, wanted: frozenset[str]) -> list[Run]:
+        """Honest runs whose parameters were drawn: the real ones alone, where there are enough of them."""
+        runs = [r for r in SPACE if r.stack == executor and self.evidence.has(r.name, validator)]
+        real = [r for r in runs if self.evidence.is_generated(r.name)]
+        answers = sum(sum(id_ in wanted for id_ in self.evidence.facts(r.name, validator)[0]) for r in real)
+        return real if answers >= ENOUGH else runs
 
     def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
         """Facts of the cheats that a pair's profile is fitted with; a stack without its own run borrows the other's."""
