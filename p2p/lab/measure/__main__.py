@@ -9,9 +9,11 @@ two, and its figures mean nothing.
 from __future__ import annotations
 
 import argparse
+import math
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -20,6 +22,7 @@ from msgspec import structs
 from p2p.inference.stack.model import prepare_model, weights_hash
 from p2p.lab.measure import contexts, profiles, report
 from p2p.lab.measure.bench import CONTEXTS, evaluate
+from p2p.lab.measure.clock import Clock
 from p2p.lab.measure.collect import Collector
 from p2p.lab.measure.evaluate import BRIEF, FULL, STACKS, TINY
 from p2p.lab.measure.plan import RUNS, SMALL, TORCH
@@ -51,6 +54,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, help="a profile whose pairs are kept where no honest answers of them were measured",
     )
+    parser.add_argument(
+        "--honest", action="store_true",
+        help="run no cheats: theirs is drawn again from contexts (decision 066), in minutes instead of hours",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="measure no longer than that, then judge what is there",
+    )
     parser.add_argument("--brief", action="store_true", help="fewer resampled answers behind each figure")
     parser.add_argument("--skip-collect", action="store_true", help="use only what was measured before")
     parser.add_argument("--skip-judging", action="store_true", help="measure what is missing, then stop")
@@ -64,6 +74,14 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+async def _within(collector: Collector, minutes: float, say: Callable[[str], None]) -> None:
+    """Collect, for so long at most. What is done of a run is kept."""
+    with trio.move_on_after(60 * minutes) as scope:
+        await collector.all()
+    if scope.cancelled_caught:
+        say(f"stopped after {minutes:g} minutes, with {collector.work()} answers not made or scored")
+
+
 def main() -> int:
     options = arguments()
     started, model = time.monotonic(), options.model or prepare_model()
@@ -73,13 +91,18 @@ def main() -> int:
 
     prompts = small(shipped.load()) if options.small else shipped.load()
     if not options.skip_collect:
-        runs, stacks = (SMALL, (TORCH,)) if options.small else (RUNS, tuple(options.stacks))
+        every = tuple(run for run in RUNS if not (options.honest and run.attack))
+        runs, stacks = (SMALL, (TORCH,)) if options.small else (every, tuple(options.stacks))
         measured = Measured(options.dir)
         known = measured.noted("space").get("seed", secrets.randbelow(2**31))
         space = known if options.space is None else options.space
         say(f"parameters of the clients' space: seed {space}")
-        collector = Collector(measured, model, prompts, say, runs, stacks, space, extras=not options.small)
-        trio.run(collector.all)
+        clock = Clock(say)
+        collector = Collector(
+            measured, model, prompts, say, runs, stacks, space, extras=not options.small, count=clock.count,
+        )
+        clock.left = collector.work()
+        trio.run(_within, collector, options.minutes, say)
         if not options.small:
             contexts.collect(Measured(options.dir / CONTEXTS))
     if options.skip_judging:

@@ -1,6 +1,6 @@
 """Runs what the plan says and keeps the answers and scores.
 
-Law: real engines with real weights, and what the folder holds already is not run again.
+Law: real engines with real weights, and what the folder holds already is not run again, down to parts of a run.
 
 The honest engine of each stack stays up for all its runs, for the attacks on sampling, and for scoring. Altered weights
 and caches get an engine of their own, for as long as their run takes.
@@ -9,14 +9,16 @@ and caches get an engine of their own, for as long as their run takes.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
 from p2p.base.body import one_message
+from p2p.base.errors import ConfigError
 from p2p.inference.stack.kernels import stack_name
 from p2p.inference.stack.model import eos_ids
 from p2p.inference.vllm.engine import VllmClient
@@ -25,15 +27,20 @@ from p2p.lab import attacks
 from p2p.lab.attacks import weights
 from p2p.lab.attacks.base import Attack, collect
 from p2p.lab.measure import cost, exact
+from p2p.lab.measure.facts import HEADER, sampling_as
 from p2p.lab.measure.plan import RUNS, TORCH, VLLM, Run, prompts_of
 from p2p.lab.measure.store import Answer, Measured
 from p2p.text.model_files import read_model_text
+from p2p.verification.artifact import build
 from p2p.verification.engine import Engine, Job, Row
+from p2p.verification.marks import rows_of
 from p2p.verification.prompts import Prompt
 from p2p.verification.statistics import ROW_TOP
 
 SCORES_AT_ONCE = 4  # prefills that one engine is asked for at the same time
-PROGRESS = 48  # answers between two lines of progress
+PART = 48  # answers that are kept together while a run is not whole, and between two lines of progress
+PART_MARK = "."  # between a run's name and a part's number
+NO_BODY = one_message("")  # of no question: the prompt's tokens are known
 EXACT_TABLE, COST_TABLE = "Refused exactly, without a model", "What a check costs (vLLM, this machine)"
 Say = Callable[[str], None]
 
@@ -62,11 +69,18 @@ class Collector:
         for run in self.runs:
             answers = len(list(prompts_of(run, self.prompts)))
             missing += answers * (run.stack in self.stacks and not self.measured.has_answers(run.name))
-            missing += answers * sum(not self.measured.has_rows(run.name, stack) for stack in self.stacks)
+            missing += answers * sum(self._lacks_rows(run, stack) for stack in self.stacks)
         return missing
 
     async def all(self) -> None:
-        """Generate, score and measure what is missing. Raises ConfigError or Unavailable when an engine fails."""
+        """Generate, score and measure what is missing. Raises ConfigError or Unavailable when an engine fails, and
+        ConfigError where the folder's answers were asked for with parameters of another seed."""
+        known = self.measured.noted("space").get("seed", self.space)
+        if known != self.space:
+            raise ConfigError(
+                f"{self.measured.directory} has answers to parameters of seed {known}, not {self.space}: take another "
+                f"folder, or that seed", field="space"
+            )
         self.measured.note("space", "seed", self.space)
         self.measured.note("space", "ends", eos_ids(self.model))
         async with AsyncExitStack() as opened:
@@ -128,51 +142,82 @@ class Collector:
             await self._generate(run, attack.wrap(altered, honest))
 
     async def _generate(self, run: Run, engine: Engine) -> None:
-        prompts = list(prompts_of(run, self.prompts))
+        """All answers of a run. They are kept in the order in which they end, PART by PART, until the run is whole."""
+        prompts, parts = list(prompts_of(run, self.prompts)), self.measured.parts()
         words, ends = read_model_text(self.model), eos_ids(self.model)
-        found: list[Answer | None] = [None] * len(prompts)
-        limit, started, done = trio.CapacityLimiter(run.batch), time.perf_counter(), 0
+        kept = [name for name in parts.names() if name.rpartition(PART_MARK)[0] == run.name]
+        found = {answer.prompt: answer for name in kept for answer in parts.answers(name)}
+        fresh = list[Answer]()
+        limit, started, done = trio.CapacityLimiter(run.batch), time.perf_counter(), len(found)
 
-        async def one(at: int, prompt: Prompt) -> None:
+        def keep() -> None:
+            if fresh:
+                kept.append(f"{run.name}{PART_MARK}{len(kept)}")
+                parts.put_answers(kept[-1], fresh)
+                fresh.clear()
+
+        async def one(prompt: Prompt) -> None:
             nonlocal done
             async with limit:
                 ids = words.prompt(one_message(prompt.text))
                 asked = run.asked(self.space, prompt.id, ids)
                 job = Job(ids, prompt.max_tokens, asked.params, run.seed(prompt), ends=ends, bias=asked.bias)
-                found[at] = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
+                answer = Answer(prompt.id, job.seed.hex(), ids, tuple(await collect(engine.generate(job))))
+            found[prompt.id] = answer
+            fresh.append(answer)
             done += 1
             self.count(1)
-            if done % PROGRESS == 0:
+            if len(fresh) >= PART:
+                keep()
                 self.say(f"{run.name}: {done} of {len(prompts)} answers, {time.perf_counter() - started:.0f} s")
 
+        self.count(done)
         async with trio.open_nursery() as nursery:
-            for at, prompt in enumerate(prompts):
-                nursery.start_soon(one, at, prompt)
-        answers, seconds = [a for a in found if a is not None], time.perf_counter() - started
+            for prompt in prompts:
+                if prompt.id not in found:
+                    nursery.start_soon(one, prompt)
+        answers, seconds = [found[prompt.id] for prompt in prompts], time.perf_counter() - started
         tokens = sum(len(a.steps) for a in answers)
         self.measured.put_answers(run.name, answers)
+        for name in kept:
+            parts.drop(answers=name)
         self.measured.note(
             "seconds", f"generate {run.name}", {"seconds": round(seconds, 2), "tokens": tokens, "batch": run.batch}
         )
         self.say(f"{run.name}: {tokens} tokens in {seconds:.0f} s")
 
     async def _score(self, run: Run, stack: str, engine: Engine) -> None:
-        """One prefill per answer. An answer without tokens has no rows."""
-        answers = self.measured.answers(run.name)
+        """One prefill per answer, as a validator does it. An answer without tokens has no rows."""
+        answers, parts, started = self.measured.answers(run.name), self.measured.parts(), time.perf_counter()
+        pieces = [answers[at : at + PART] for at in range(0, len(answers), PART)]
+        names = [f"{run.name}{PART_MARK}{at}" for at in range(len(pieces))]
+        for name, piece in zip(names, pieces, strict=True):
+            if not parts.has_rows(name, stack):
+                parts.put_rows(name, stack, await self._rows(run, piece, engine))
+            self.count(len(piece))
+        self.measured.put_rows(run.name, stack, [rows for name in names for rows in parts.rows(name, stack)])
+        for name in names:
+            parts.drop(rows=(name, stack))
+        self.say(f"{run.name}: scored by {stack} in {time.perf_counter() - started:.0f} s")
+
+    async def _rows(self, run: Run, answers: Sequence[Answer], engine: Engine) -> list[tuple[Row, ...]]:
         rows: list[tuple[Row, ...]] = [()] * len(answers)
-        limit, started = trio.CapacityLimiter(SCORES_AT_ONCE), time.perf_counter()
+        ends, limit = frozenset(eos_ids(self.model)), trio.CapacityLimiter(SCORES_AT_ONCE)
 
         async def one(at: int, answer: Answer) -> None:
+            asked = run.asked(self.space, answer.prompt, answer.prompt_tokens)
+            body = replace(NO_BODY, bias=asked.bias)
+            header = replace(HEADER, params=asked.params, seed=bytes.fromhex(answer.seed))
             async with limit:
-                rows[at] = await engine.score(answer.prompt_tokens, answer.tokens, ROW_TOP)
-            self.count(1)
+                rows[at] = await rows_of(
+                    engine, answer.prompt_tokens, build(header, answer.steps), body, sampling_as(asked, ends), ROW_TOP
+                )
 
         async with trio.open_nursery() as nursery:
             for at, answer in enumerate(answers):
                 if answer.steps:
                     nursery.start_soon(one, at, answer)
-        self.measured.put_rows(run.name, stack, rows)
-        self.say(f"{run.name}: scored by {stack} in {time.perf_counter() - started:.0f} s")
+        return rows
 
     async def _tables(self, honest: Mapping[str, Engine]) -> None:
         if VLLM not in honest or not self._missing_tables(VLLM):

@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from p2p.base.genesis import CheckRules
 from p2p.base.types import Params
 from p2p.lab.measure.facts import base, only
-from p2p.lab.measure.plan import FITTED, HONEST, LAUNDERED, MORE, RELABELLED, RUNS, SPACE, TORCH, VLLM, by_name
+from p2p.lab.measure.plan import FITTED, HONEST, LAUNDERED, MORE, RELABELLED, RUNS, SPACE, TORCH, VLLM, Run, by_name
 from p2p.lab.measure.redraw import Redrawn
 from p2p.lab.measure.space import Asked
 from p2p.verification.calibration import Facts, Resampler, fit, pool, upper_bound
 from p2p.verification.check import FALSE_ALARM_PPM, CheckResult, exact_rule, weigh
 from p2p.verification.profile import Noise
-from p2p.verification.statistics import Floats, beyond_rounding
+from p2p.verification.statistics import EXCESS, LEAD, Floats, beyond_rounding
 
 PART = "space: "  # begins the names of regimes that are parts of the clients' space
+# real answers to the clients' space, of the prompts that are wanted, beside which draws (redraw.py) are not needed
+ENOUGH = 200
 LEAST_OF_STRATUM = 20  # answers, of a part of the clients' space that is fitted by itself
 STRATA: dict[str, Callable[[Asked], bool]] = {
     "all": lambda asked: True,
@@ -39,6 +41,7 @@ STRATA: dict[str, Callable[[Asked], bool]] = {
     "negative penalties": lambda asked: min(asked.params.presence_milli, asked.params.frequency_milli) < 0,
     "repetition factor": lambda asked: asked.params.repetition_milli != 1000,
 }
+Wanted = Callable[[Run, str, Asked], bool]  # (run, an answer's prompt, how it was asked for)
 LENGTHS = (4, 8, 16, 32, 48, 64, 96, 128, 200, 256, 300, 512, 1000, 1500, 2048, 4096)
 OUTER, INNER = 40, 500  # resamplings behind an interval; at most so many answers in each
 STACKS = (VLLM, TORCH)
@@ -91,6 +94,21 @@ class Curve:
         return good
 
 
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Honest tokens that the exact rule looked at."""
+
+    answers: int
+    tokens: int
+    lost: int  # by more than rounding, or outside a mask by more
+    worst: float  # nats; the largest loss, rounding included
+
+    @property
+    def at_most_ppm(self) -> int:
+        """Of a million tokens, how many are lost at most (95 %)."""
+        return math.ceil(1e6 * upper_bound(self.lost, self.tokens))
+
+
 @dataclass(slots=True)
 class Evaluation:
     """Fits the profiles of all pairs of stacks (`fit`), then judges every case with them (`run`)."""
@@ -110,7 +128,9 @@ class Evaluation:
     def regimes(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         """Facts of the honest runs of a pair of stacks, by run, for the prompts `wanted`; and of parts of the clients'
         space (`strata`), for a client may stay in one of them."""
-        runs = [r for r in HONEST if r.stack == executor and self.evidence.has(r.name, validator)]
+        runs = [
+            r for r in HONEST if r.stack == executor and not r.drawn and self.evidence.has(r.name, validator)
+        ] + self._of_space(executor, validator, wanted)
         found = {r.name: only(self.evidence.facts(r.name, validator), wanted) for r in runs}
         parts = {f"{PART}{name}": facts for name, facts in self.strata(executor, validator, wanted).items()
                  if len(facts.lengths) >= LEAST_OF_STRATUM}
@@ -120,7 +140,7 @@ class Evaluation:
     def strata(self, executor: str, validator: str, wanted: frozenset[str]) -> dict[str, Facts]:
         """Facts of the honest answers whose parameters were drawn from the clients' space, by parts of that space,
         which overlap."""
-        runs = [r for r in SPACE if r.stack == executor and self.evidence.has(r.name, validator)]
+        runs = self._of_space(executor, validator, wanted)
         found = dict[str, Facts]()
         for name, belongs in STRATA.items():
             pieces = []
@@ -131,6 +151,13 @@ class Evaluation:
             if pieces:
                 found[name] = pool(pieces)
         return found
+
+    def _of_space(self, executor: str, validator: str, wanted: frozenset[str]) -> list[Run]:
+        """Honest runs whose parameters were drawn: the real ones alone, where there are enough of them."""
+        runs = [r for r in SPACE if r.stack == executor and self.evidence.has(r.name, validator)]
+        real = [r for r in runs if self.evidence.is_generated(r.name)]
+        answers = sum(sum(id_ in wanted for id_ in self.evidence.facts(r.name, validator)[0]) for r in real)
+        return real if answers >= ENOUGH else runs
 
     def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
         """Facts of the cheats that a pair's profile is fitted with; a stack without its own run borrows the other's."""
@@ -176,21 +203,27 @@ class Evaluation:
         their prefill."""
         return executor == validator == VLLM
 
-    def losses(self, executor: str, validator: str, wanted: frozenset[str]) -> tuple[int, int, int]:
-        """(answers, tokens, tokens that lost by more than rounding) of all honest runs."""
+    def losses(self, executor: str, validator: str, wanted: Wanted) -> Losses:
+        """What tokens of real honest answers lost by. wanted: which answers are looked at."""
         runs = [
             r for r in (*HONEST, *MORE)
             if r.stack == executor and self.evidence.is_generated(r.name) and self.evidence.has(r.name, validator)
         ]
-        if not runs:
-            return 0, 0, 0
-        every = pool([only(self.evidence.facts(run.name, validator), wanted) for run in runs])
-        return len(every.lengths), len(every.values), int(beyond_rounding(every.values).sum())
+        parts = []
+        for run in runs:
+            asked = self.evidence.asked(run.name)
+            some = frozenset(id_ for id_, one in asked.items() if wanted(run, base(id_), one))
+            parts.append(only(self.evidence.facts(run.name, validator), some))
+        if not parts or not (every := pool(parts)).lengths:
+            return Losses(0, 0, 0, 0.0)
+        deep = np.maximum(-every.values[:, LEAD], every.values[:, EXCESS])
+        lost = int(beyond_rounding(every.values).sum())
+        return Losses(len(every.lengths), len(every.values), lost, max(float(deep.max()), 0.0))
 
     def lost_ppm(self, executor: str, validator: str) -> int:
         """Of a million honest tokens, how many lose by more than rounding, at most."""
-        _, tokens, lost = self.losses(executor, validator, self.calibration)
-        return max(math.ceil(1e6 * upper_bound(lost, tokens)), 1)
+        found = self.losses(executor, validator, lambda run, prompt, asked: prompt in self.calibration)
+        return max(found.at_most_ppm, 1)
 
     def refuses(self, executor: str, validator: str, facts: Facts) -> list[CheckResult]:
         """What a validator says of each answer."""

@@ -153,12 +153,17 @@ class Evidence:
                 seed = digest(b"a seed of my own", seed)
             wanted = asked[answer.prompt]
             artifact = build(replace(HEADER, params=wanted.params, seed=seed), steps)
-            sampling = Sampling(wanted.params, ends, {token: milli / 1000 for token, milli in wanted.bias})
+            sampling = sampling_as(wanted, ends)
             ids.append(answer.prompt)
             values.append(answer_facts(
                 artifact.positions(), own, wanted.params, seed, sampling=sampling, edge=round(edge, 3)
             ))
         return tuple(ids), Facts(np.concatenate(values), tuple(map(len, values)))
+
+
+def sampling_as(asked: Asked, ends: frozenset[int]) -> Sampling:
+    """How an answer that was asked for in this way is sampled."""
+    return Sampling(asked.params, ends, {token: milli / 1000 for token, milli in asked.bias})
 
 
 def _apart(answer: Answer, rows: list[Row]) -> Iterator[float]:

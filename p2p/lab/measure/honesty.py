@@ -9,14 +9,16 @@ cuts it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from p2p.lab.measure.epoch import RULES, play
-from p2p.lab.measure.evaluate import STACKS, Evaluation
+from p2p.lab.measure.evaluate import STACKS, STRATA, Evaluation, Wanted
 from p2p.lab.measure.facts import only
 from p2p.lab.measure.plan import HONEST, VLLM
+from p2p.lab.measure.space import Asked
 from p2p.verification.calibration import Facts, pool, upper_bound
 from p2p.verification.check import CheckResult
 
@@ -63,16 +65,30 @@ def _row(facts: Facts, said: list[CheckResult], seed: int) -> dict[str, Any]:
 
 
 def exact_table(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Honest tokens of equal kernels that lost the tape, or lay outside a mask, by more than rounding."""
-    if f"{VLLM}>{VLLM}" not in evaluation.profiles:
+    """Honest tokens of equal kernels that lost the tape, or lay outside a mask, by more than rounding: parameters drawn
+    from the clients' space, by half of the prompts and by part of the space; then those of fixed parameters."""
+    if not evaluation.evidence.exact_context:
         return []
+
+    def half(prompts: frozenset[str]) -> Wanted:
+        return lambda run, prompt, asked: run.drawn and prompt in prompts
+
+    def part(belongs: Callable[[Asked], bool]) -> Wanted:
+        return lambda run, prompt, asked: run.drawn and belongs(asked)
+
+    wanted: dict[str, Wanted] = {
+        **{name: part(belongs) for name, belongs in STRATA.items()},
+        "one at a time": lambda run, prompt, asked: run.drawn and run.batch == 1,
+        "calibration prompts": half(evaluation.calibration), "held-out prompts": half(evaluation.heldout),
+        "fixed parameters": lambda run, prompt, asked: not run.drawn,
+    }
     rows = []
-    for name, wanted in (("calibration", evaluation.calibration), ("held out", evaluation.heldout)):
-        answers, tokens, lost = evaluation.losses(VLLM, VLLM, wanted)
-        if answers:
+    for name, some in wanted.items():
+        found = evaluation.losses(VLLM, VLLM, some)
+        if found.answers:
             rows.append({
-                "prompts": name, "answers": answers, "tokens": tokens, "lost by more than rounding": lost,
-                "in a million, at most (95 %)": round(1e6 * upper_bound(lost, tokens)),
+                "honest answers": name, "answers": found.answers, "tokens": found.tokens,
+                "lost by more than rounding": found.lost, "worst loss, nats": f"{found.worst:.6f}",
+                "in a million, at most (95 %)": found.at_most_ppm,
             })
     return rows
-

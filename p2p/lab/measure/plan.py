@@ -57,6 +57,7 @@ class Run:
 SPACE = (  # honest runs whose clients use all parameters there are
     Run("space_a", salt="sa", drawn=True), Run("space_torch_a", TORCH, share=2, salt="ta", drawn=True),
     Run("space_b", share=2, salt="sb", drawn=True), Run("space_torch_b", TORCH, share=2, salt="tb", drawn=True),
+    Run("space_c", salt="sc", drawn=True),
     Run("space_b1", batch=1, share=12, salt="sh", drawn=True),
     Run("space_torch_b1", TORCH, batch=1, share=12, salt="ti", drawn=True),
     Run("redrawn_space", salt="ra", drawn=True, redrawn=True),
@@ -85,14 +86,16 @@ WEIGHTS = (
     Run("temperature_tuned_int4", attack="temperature_tuned_int4", share=6, equal_only=True),
 )
 # further honest answers, for the rate at which equal kernels lose a token
-MORE = tuple(Run(f"space_{name}", salt=f"s{name}", drawn=True, equal_only=True) for name in "cdef")
+MORE = tuple(Run(f"space_{name}", salt=f"s{name}", drawn=True, equal_only=True) for name in "defgi")
 _ALL = (
     *HONEST, *WEIGHTS, *SAMPLING, Run("int8_torch", TORCH, "int8", share=3),
     Run("fp8_kv_torch", TORCH, "fp8_kv", share=3), *ONE_LIE, *MORE,
 )
 # in what order they are made: a run that is stopped has what matters most
 _FIRST = (
-    "honest_b16", "space_a", "honest_min_p", "int8", "honest_long", "honest_top_p", "honest_t07_top_k", "int4", "fp8",
+    "space_a", "space_c", "honest_b16", "space_torch_a", "honest_torch_b16", "space_d", "space_e", "space_f",
+    "honest_long", "space_g", "space_i", "space_b", "space_b1", "honest_min_p", "honest_top_p", "honest_t07_top_k",
+    "int8", "int4", "fp8",
 )
 RUNS = tuple(sorted(_ALL, key=lambda run: (_FIRST.index(run.name) if run.name in _FIRST else len(_FIRST))))
 SMALL = (Run("honest_torch_b16", TORCH), Run("int4_torch", TORCH, "int4"))  # the torch stack alone: see __main__.py

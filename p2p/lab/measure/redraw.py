@@ -25,7 +25,7 @@ from p2p.base.serving_limits import TOP_RANKS
 from p2p.lab.attacks import temperature_tuned_int4, wrong_temperature, wrong_top_p
 from p2p.lab.attacks.base import best
 from p2p.lab.measure.contexts import CHEAP, RUN
-from p2p.lab.measure.facts import AGAIN, HEADER, Evidence
+from p2p.lab.measure.facts import AGAIN, HEADER, Evidence, sampling_as
 from p2p.lab.measure.plan import FREE, RELABELLED, TORCH, VLLM, Run, by_name, find
 from p2p.lab.measure.space import Asked
 from p2p.lab.measure.store import Answer, Measured
@@ -33,7 +33,6 @@ from p2p.verification import tape
 from p2p.verification.artifact import build
 from p2p.verification.calibration import Facts
 from p2p.verification.engine import Job, Row, TokenStep
-from p2p.verification.sampling import Sampling
 from p2p.verification.statistics import DECIDED, GAP, LEAD, ROW_TOP, Floats, answer_facts
 
 DRAWS, SPACE_DRAWS = 1, 6  # of each answer; the latter where each draw has parameters of its own
@@ -198,7 +197,7 @@ def _facts(
     ]
     made = build(replace(HEADER, params=wanted.params, seed=shown), steps)
     facts = answer_facts(
-        made.positions(), own, wanted.params, shown, sampling=_sampling(wanted, ends), edge=edge, texts=answer.tokens
+        made.positions(), own, wanted.params, shown, sampling=sampling_as(wanted, ends), edge=edge, texts=answer.tokens
     )
     return np.asarray(facts[np.array(shared)])
 
@@ -207,7 +206,7 @@ def _choices(
     answer: Answer, does: Asked, rows: Sequence[Row], seed: bytes, ends: frozenset[int]
 ) -> list[int]:
     """What the host takes at each position, the real text being before it."""
-    state = _sampling(does, ends).begin()
+    state = sampling_as(does, ends).begin()
     noises = tape.noise_of_rows(seed, 0, [list(row) for row in rows], does.params)
     found = []
     for step, row, noise in zip(answer.steps, rows, noises, strict=True):
@@ -215,10 +214,6 @@ def _choices(
         found.append(int(ids[int(np.argmax(state.scores(logprobs, ids, noise)))]))
         state.accept(step.token)
     return found
-
-
-def _sampling(asked: Asked, ends: frozenset[int]) -> Sampling:
-    return Sampling(asked.params, ends, {token: milli / 1000 for token, milli in asked.bias})
 
 
 def _best(row: Row) -> Row:

@@ -4,6 +4,7 @@ Law: a file is whole or absent, so a stopped run continues where it was.
 
 DIR/answers/RUN.json.gz    the answer to each prompt, with the numbers that were published
 DIR/rows/RUN@STACK.npz     what a validator's stack says of those tokens
+DIR/parts/...              the same of runs that are not whole yet
 DIR/seconds.json           how long things took
 DIR/tables.json            small tables that were measured on the way
 """
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from p2p.verification.engine import Row, TokenStep
+from p2p.verification.marks import MarkedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,17 @@ class Measured:
     def has_rows(self, run: str, stack: str) -> bool:
         return self._rows(run, stack).exists()
 
+    def parts(self) -> Measured:
+        """A folder for what is not whole yet."""
+        return Measured(self.directory / "parts")
+
+    def drop(self, *, answers: str = "", rows: tuple[str, str] = ("", "")) -> None:
+        """Delete the answers of a run, or its rows by a stack."""
+        if answers:
+            self._answers(answers).unlink(missing_ok=True)
+        if rows[0]:
+            self._rows(*rows).unlink(missing_ok=True)
+
     def put_answers(self, run: str, answers: Sequence[Answer]) -> None:
         body = [[a.prompt, a.seed, a.prompt_tokens, [[s.token, s.logprob, s.top] for s in a.steps]] for a in answers]
         _write(self._answers(run), gzip.compress(json.dumps(body).encode(), 6))
@@ -79,20 +92,27 @@ class Measured:
     def put_rows(self, run: str, stack: str, rows: Sequence[Sequence[Row]]) -> None:
         """rows: for each answer, one row of {token: log-probability} for each of its tokens."""
         flat = [row for answer in rows for row in answer]
-        width = max(map(len, flat))
+        width = max(map(len, flat), default=0)
         ids, logprobs = np.full((len(flat), width), -1, np.int32), np.zeros((len(flat), width), np.float32)
         for at, row in enumerate(flat):
             ids[at, : len(row)], logprobs[at, : len(row)] = list(row), list(row.values())
+        named = np.array([(r.winner, r.least) if isinstance(r, MarkedRow) else (-1, -1) for r in flat], np.int32)
         target = self._rows(run, stack)
         scratch = target.with_suffix(".tmp.npz")
-        np.savez_compressed(scratch, ids=ids, logprobs=logprobs, lengths=np.array([len(a) for a in rows]))
+        np.savez_compressed(
+            scratch, ids=ids, logprobs=logprobs, lengths=np.array([len(a) for a in rows]), marks=named.reshape(-1, 2)
+        )
         os.replace(scratch, target)
 
     def rows(self, run: str, stack: str) -> list[list[Row]]:
         with np.load(self._rows(run, stack)) as data:
             ids, lengths = data["ids"].tolist(), data["lengths"].tolist()
             logprobs = data["logprobs"].astype(float).tolist()
-        flat = [{i: p for i, p in zip(a, b, strict=True) if i >= 0} for a, b in zip(ids, logprobs, strict=True)]
+            marks = data["marks"].tolist() if "marks" in data else [(-1, -1)] * len(ids)
+        flat = [
+            _row({i: p for i, p in zip(a, b, strict=True) if i >= 0}, *named)
+            for a, b, named in zip(ids, logprobs, marks, strict=True)
+        ]
         found, at = [], 0
         for length in lengths:
             found.append(list[Row](flat[at : at + length]))
@@ -108,6 +128,11 @@ class Measured:
         """All entries of FILE.json; none where there is no such file."""
         path = self.directory / f"{file}.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _row(row: dict[int, float], winner: int, least: int) -> Row:
+    """winner, least: -1 where the row is not marked."""
+    return row if winner < 0 else MarkedRow(row, winner, least)
 
 
 def _write(target: Path, data: bytes) -> None:
