@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from p2p.base.errors import InvalidRequest, Unavailable
+from p2p.cli.serve import REPLACED_S
 from p2p.machine import logs, tracing
 from p2p.machine.tracing import EACH, about
 from p2p.peer.draining import Draining, drain_handler
@@ -126,6 +127,21 @@ async def test_lines_inside_carry_the_whole_id_and_are_never_counted_as_repetiti
     assert len([line for line in lines if f"inference='{'07' * 32}'" in line]) == 60
     assert all(EACH not in line for line in lines)
     assert "inference" not in lines[-1]
+
+
+def test_a_peer_that_takes_over_has_loaded_everything_before_the_other_one_drains() -> None:
+    code = (
+        "import argparse, sys\nfrom pathlib import Path\nimport p2p.cli.drain, p2p.peer.control\n"
+        "from p2p.cli.serve import _take_over\n"
+        "assert 'libp2p' not in sys.modules\n"
+        "p2p.peer.control.call = lambda directory, request: {}\n"
+        "p2p.cli.drain.drain = lambda directory, limit: print('libp2p' in sys.modules, limit)\n"
+        "_take_over(argparse.Namespace(dir=Path('.'), drain_limit=None), lambda state, text: None)\n"
+    )
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == ["True", f"{REPLACED_S}"]
 
 
 def test_nothing_of_opentelemetry_is_imported_while_it_is_off() -> None:

@@ -94,6 +94,19 @@ async def test_an_honest_node_passes_again_and_again(fake: Fake) -> None:
         await check(fake.url)
 
 
+async def test_both_answers_of_the_test_are_asked_for_at_once(fake: Fake) -> None:
+    """A peer that is back from an upgrade checks nothing before its ML node has passed."""
+    both, generate = threading.Barrier(2, timeout=60), fake.handler.generate
+
+    def together(self: Any, body: Any) -> None:
+        both.wait()
+        generate(self, body)
+
+    fake.handler.generate = together
+    await check(fake.url)
+    assert not both.broken
+
+
 @pytest.mark.parametrize("bad", BAD)
 async def test_a_node_that_would_have_its_honest_answers_refused_is_refused(fake: Fake, bad: str) -> None:
     fake.handler.bad = bad
