@@ -9,7 +9,7 @@ there is in tests/gateway/test_live.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import trio
 
 from tests.explorer.axe import SERIOUS, axe_source, findings
 from tests.explorer.browser import Browser, Page, connected, running
-from tests.explorer.places import SCHEMES, WIDTHS, Place
+from tests.explorer.places import SCHEMES, WIDTHS, Place, inference_place
 from tests.explorer.scene import Scene
 from tests.tools.pages_shots import network_places, take
 
@@ -63,7 +63,7 @@ async def _faults(browser: Browser, url: str, place: Place, axe: str, *, own: bo
 
 
 async def _looked(page: Page, place: Place, axe: str, *, own: bool) -> list[str]:
-    if place.name == "inference":
+    if "/inferences/" in place.path:
         await page.wait(_HOLDS)
         if own:
             await page.wait(_BOUND)
@@ -82,6 +82,29 @@ def test_every_page_of_a_gateway_is_drawn_and_holds(stage: Stage) -> None:
         async with connected(stage.devtools) as browser:
             for place in stage.places:
                 found += await _faults(browser, stage.scene.url, place, stage.axe, own=True)
+        return found
+
+    assert trio.run(look) == []
+
+
+@pytest.mark.parametrize("kind", ["structured", "later_turn"])
+def test_the_page_of_each_kind_of_inference_holds(stage: Stage, kind: str) -> None:
+    """An answer that keeps to a JSON schema, and a later turn of a session, whose draw is that of the session."""
+    inference_id = getattr(stage.scene, kind)()
+    stage.scene.ended(inference_id)
+    story = stage.scene.api(f"draws/{inference_id}")
+    assert story["session_height"] > 0, "a gateway's conversation is a session from its first turn on"
+    assert (story["draw_height"] > story["session_height"]) == (kind == "later_turn")
+    place = replace(inference_place(inference_id), name=kind)
+
+    async def look() -> list[str]:
+        found: list[str] = []
+        async with connected(stage.devtools) as browser:
+            found += await _faults(browser, stage.scene.url, place, stage.axe, own=True)
+            async with browser.page() as page:
+                await page.goto(f"{stage.scene.url}/explorer/{place.path}")
+                await page.wait(f"{place.shows} && {_HOLDS}")
+                print("\n" + await page.text("#draw-checks"))
         return found
 
     assert trio.run(look) == []

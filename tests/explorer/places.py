@@ -18,13 +18,19 @@ class Place:
     shows: str = "true"
 
 
+def inference_place(inference: str) -> Place:
+    """The page of one inference, with its draw re-computed."""
+    drawn = "[...document.querySelectorAll('#draw-checks b')].some(one => one.textContent === 'Draw')"
+    found = "!document.body.innerText.includes('Looking for')"
+    return Place("inference", f"#/inferences/{inference}", f"{drawn} && {found}")
+
+
 def places(inference: str, node: str, account: str) -> tuple[Place, ...]:
     """All pages of the explorer, with the things of this network that some of them are about."""
-    drawn = "[...document.querySelectorAll('#draw-checks b')].some(one => one.textContent === 'Draw')"
     return (
         Place("overview", "#/"), Place("blocks", "#/blocks"), Place("block", "#/blocks/5"),
         Place("inferences", "#/inferences"),
-        Place("inference", f"#/inferences/{inference}", f"{drawn} && !document.body.innerText.includes('Looking for')"),
+        inference_place(inference),
         Place("participants", "#/participants"), Place("participant", f"#/participants/{node}"),
         Place("account", f"#/accounts/{account}"), Place("hosts", "#/hosts"), Place("epochs", "#/epochs"),
         Place("prices", "#/prices"), Place("consensus", "#/consensus"), Place("map", "#/map"),

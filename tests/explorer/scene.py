@@ -6,8 +6,6 @@ Law: a scene ends every process that it started.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import httpx
 from p2p.base.genesis import SprintRules
 from p2p.base.types import ENDED
 from p2p.peer.config import DEFAULT_MODEL
+from testnet.processes import alive, read_state, start, stop
 from tests.net_lab import Net, until
 
 ASKED = ("What is a ledger?", "Name three rivers.", "Count to five.", "Why is the sky blue?", "Say hello.")
@@ -28,7 +27,6 @@ class Scene:
     def __init__(self, folder: Path, *, sprint: bool = False, keys: Sequence[str] = ()) -> None:
         rules = {"sprint": SprintRules(blocks=12, open_blocks=8, samples=2, max_tokens=16, unit_tokens=20)}
         self.net = Net(folder / "net", window=8, epoch_blocks=160 if sprint else 80, **(rules if sprint else {}))
-        self._processes: list[subprocess.Popen[bytes]] = []
         self.key_file = folder / "keys"
         self.keys = tuple(keys)
         extra: list[str] = []
@@ -40,12 +38,10 @@ class Scene:
         self.url = self._start(folder / "gateway.log", ["gateway", "--json", *client, *extra])
 
     def _start(self, log: Path, words: list[str]) -> str:
-        with log.open("wb") as out:
-            process = subprocess.Popen([sys.executable, "-m", "p2p", *words], stdout=out, stderr=subprocess.STDOUT)
-        self._processes.append(process)
+        start(words[0], ["p2p", *words], log, self.net.directory)
 
         def said() -> str:
-            assert process.poll() is None, log.read_text()
+            assert alive(read_state(self.net.directory)["processes"][words[0]]), log.read_text()
             lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
             return next((str(line["url"]) for line in lines if line.get("event") == "listening"), "")
 
@@ -59,12 +55,41 @@ class Scene:
     def headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.keys[0]}"} if self.keys else {}
 
-    def ask(self, text: str, tokens: int = 24) -> str:
+    def ask(self, text: str, tokens: int = 24, **more: Any) -> str:
         """The inference's id."""
-        body = {"model": DEFAULT_MODEL, "messages": [{"role": "user", "content": text}], "max_tokens": tokens}
-        answer = httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=self.headers(), timeout=120)
+        return self.said([{"role": "user", "content": text}], tokens, **more)[0]
+
+    def said(
+        self, messages: list[dict[str, str]], tokens: int = 24, *, session: str = "", **more: Any,
+    ) -> tuple[str, str]:
+        """(the inference's id, the answer's text). more: of the request's body."""
+        body = {"model": DEFAULT_MODEL, "messages": messages, "max_tokens": tokens, **more}
+        headers = {**self.headers(), **({"x-folkmoot-session": session} if session else {})}
+        answer = httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=120)
         assert answer.status_code == 200, answer.text
-        return answer.headers["x-folkmoot-inference"].split(",")[-1]
+        inference_id = answer.headers["x-folkmoot-inference"].split(",")[-1]
+        return inference_id, str(answer.json()["choices"][0]["message"]["content"])
+
+    def structured(self) -> str:
+        """The id of an inference whose answer keeps to a JSON schema."""
+        yes_or_no = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"],
+                     "additionalProperties": False}
+        wanted = {"type": "json_schema", "json_schema": {"name": "yes_or_no", "strict": True, "schema": yes_or_no}}
+        asked = [{"role": "user", "content": "Is water wet?"}]
+        inference_id, text = self.said(asked, 64, response_format=wanted)
+        assert isinstance(json.loads(text)["yes"], bool)
+        return inference_id
+
+    def later_turn(self, name: str = "trip") -> str:
+        """The id of a session's third turn, at a later height than the first."""
+        messages = list[dict[str, str]]()
+        for text in ("Name a river.", "And one more?", "Which is longer?"):
+            messages.append({"role": "user", "content": text})
+            inference_id, said = self.said(messages, session=name)
+            messages.append({"role": "assistant", "content": said})
+            top = self.net.height(0)
+            until(lambda top=top: self.net.height(0) > top + 1)
+        return inference_id
 
     def ask_all(self, texts: Sequence[str] = ASKED) -> list[str]:
         return [self.ask(text) for text in texts]
@@ -84,11 +109,5 @@ class Scene:
         return dict(until(story, 120))
 
     def close(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(self.net.directory, ["gateway", "explorer"])
         self.net.close()
