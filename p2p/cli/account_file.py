@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from p2p.base.passphrase import is_given, passphrase
-
 
 def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
@@ -24,11 +22,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def can_be_asked() -> bool:
     """Whether a passphrase is given, or a terminal can be asked for one."""
+    from p2p.base.passphrase import is_given
+
     return is_given() or sys.stdin.isatty()
 
 
 def new_passphrase(file: Path, *, unlocked: bool) -> bytes | None:
     """What locks a new account key; None: nothing does. Raises ConfigError."""
+    from p2p.base.passphrase import passphrase
+
     return passphrase(str(file), again=True) if not unlocked and can_be_asked() else None
 
 
