@@ -30,6 +30,7 @@ from p2p.verification.statistics import EXCESS, LEAD, Floats, beyond_rounding
 PART = "space: "  # begins the names of regimes that are parts of the clients' space
 # real answers to the clients' space, of the prompts that are wanted, beside which draws (redraw.py) are not needed
 ENOUGH = 200
+LIMIT_RUN = "honest_long"  # it looks for the context beyond which equal kernels are not exact
 LEAST_OF_STRATUM = 20  # answers, of a part of the clients' space that is fitted by itself
 STRATA: dict[str, Callable[[Asked], bool]] = {
     "all": lambda asked: True,
@@ -175,7 +176,10 @@ class Evaluation:
 
     def fit(self) -> None:
         """Fit a profile for each pair of stacks that was measured, on the calibration prompts."""
-        self.evidence.exact_context = self.evidence.find_exact_context(self.calibration) or self.kept_context
+        found = self.evidence.find_exact_context(self.calibration)
+        if self.kept_context and not self.evidence.is_generated(LIMIT_RUN):  # nobody looked for the limit
+            found = min(found or self.kept_context, self.kept_context)
+        self.evidence.exact_context = found
         for executor in STACKS:
             for validator in STACKS:
                 regimes = self.regimes(executor, validator, self.calibration)
