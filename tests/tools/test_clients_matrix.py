@@ -193,6 +193,12 @@ def test_a_script_that_ends_otherwise_is_a_red_case(tmp_path: Path, text: str, w
     assert why in results[0].detail
 
 
+def test_what_a_script_says_names_no_path_of_this_machine(tmp_path: Path) -> None:
+    results = of_script(tmp_path, f"raise SystemExit({str(ROOT / 'tests' / 'a_file.py')!r} + ' failed')\n")
+    assert "tests/a_file.py failed" in results[0].detail
+    assert str(ROOT) not in results[0].detail
+
+
 def test_a_script_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     results = of_script(tmp_path, (
         "import subprocess\nchild = subprocess.Popen(['sleep', '1000'])\nprint(child.pid, flush=True)\nchild.wait()\n"

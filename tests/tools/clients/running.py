@@ -21,6 +21,7 @@ from tests.tools.clients.environments import Environment
 from tests.tools.clients.matrix import Client
 from tests.tools.clients.recorder import Recorder, Seen
 
+ROOT = Path(__file__).resolve().parents[3]
 SCRIPTS = Path(__file__).parent / "scripts"
 CASE = "CASE "  # begins a line of standard output that is a result
 MOST_OUTPUT = 4 * 1024 * 1024  # bytes of a script's output that are read
@@ -67,7 +68,7 @@ def run(
                 stderr=subprocess.STDOUT, start_new_session=True,
             )
             late = not _wait(child, client.limit_s)
-    text = log.read_bytes()[-MOST_OUTPUT:].decode(errors="replace")
+    text = log.read_bytes()[-MOST_OUTPUT:].decode(errors="replace").replace(f"{ROOT}/", "")
     results = [Result(client.name, environment.version, *found) for found in cases(text.splitlines())]
     if late or child.returncode or not results:
         why = f"it was not done in {client.limit_s:.0f} s" if late else f"it ended with {child.returncode}"
