@@ -98,7 +98,7 @@ _FIRST = (
     "int8", "int4", "fp8",
 )
 RUNS = tuple(sorted(_ALL, key=lambda run: (_FIRST.index(run.name) if run.name in _FIRST else len(_FIRST))))
-# the torch stack alone (see __main__.py), one answer at a time: which answers share a batch hangs on the machine's load,
+# the torch stack alone (see __main__.py), one answer at a time: which answers share a batch hangs on a machine's load,
 # and among so few answers one token that differs with it moves every rate. Other rows are derived by these names
 SMALL = (Run("honest_torch_b16", TORCH, batch=1), Run("int4_torch", TORCH, "int4", batch=1))
 # honest answers, judged as if another mask had been asked for: what a host publishes that ignores or loosens masks
