@@ -149,7 +149,11 @@ def test_a_relay_that_dies_is_replaced(net: NatNet) -> None:
     ids = {number: net.peer_id(number) for number in hidden}
     for number in hidden:
         others = {ids[other] for other in hidden if other != number}
-        until(lambda n=number, o=others: o <= net.connected(n), PATIENCE_S)  # type: ignore[misc]
+        try:
+            until(lambda n=number, o=others: o <= net.connected(n), PATIENCE_S)  # type: ignore[misc]
+        except AssertionError as error:
+            facts = {n: (ids[n], net.reach(n), net.connected(n), net.status(n)["links"]) for n in hidden}
+            raise AssertionError(f"peer {number} does not meet the others: {facts}") from error
     grows(net, gone)
     for folder in net.folders:
         for log in (folder / "log").glob("*.log"):

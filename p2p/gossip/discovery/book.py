@@ -21,6 +21,9 @@ Pure: the caller passes the time.
   its own oldest is dropped first.
 - BOOK-8: what a peer itself says of its relays replaces what was known of them. Of peers that failed as seldom, those
   that can be reached by relays alone are dialled last.
+- BOOK-9: an entry is stale after STALE_FAILURES failed dials in a row, hearsay after one. Then what others say of the
+  peer is kept too, until it is reached or greets, and takes turns with what we know ourselves: two peers that both
+  moved, or whose relays all changed while they were apart, would never meet again.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ from p2p.base.limits import (
     REDIAL_FIRST_S,
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
+    STALE_FAILURES,
 )
 from p2p.gossip.connections.budget import relayed_group, wide_group, wide_of
 from p2p.gossip.connections.pace import share, shortened
@@ -82,7 +86,12 @@ class _Known:
     counted: int = 0  # of these, while another peer was connected
     dialled: float = float("-inf")  # when the last failed dial ended; without failures, when the first may be made
     lost_until: float = 0.0  # until this time it is dialled even when there are enough connections
-    heard: dict[str, str] = field(default_factory=dict)  # of hearsay: address -> the source that named it
+    heard: dict[str, str] = field(default_factory=dict)  # hearsay: address -> the source that named it
+
+    @property
+    def is_stale(self) -> bool:
+        """BOOK-9."""
+        return self.failures >= (1 if self.rank is Rank.HEARSAY else STALE_FAILURES)
 
     @property
     def is_relayed(self) -> bool:
@@ -121,7 +130,8 @@ class AddressBook:
         if entry is None:
             if self._make_room(rank, source, group_at(fresh[0])):
                 fresh = fresh[:MAX_ADDRESSES_PER_PEER]
-                turn, heard = share(self._me, peer), dict.fromkeys(fresh, source)
+                turn = share(self._me, peer)
+                heard = dict.fromkeys(fresh, source) if rank is Rank.HEARSAY else {}
                 self._known[peer] = _Known(fresh, rank, source, now, turn, group_at(fresh[0]), heard=heard)
                 if rank is Rank.HEARSAY:
                     self._by_source[source] += 1
@@ -129,22 +139,27 @@ class AddressBook:
                     self._by_group[group_at(fresh[0])] += 1
             return
         if rank is Rank.HEARSAY:
-            # Not added to what is known better: a stranger could make us dial anywhere in the peer's name.
-            if entry.rank is Rank.HEARSAY:
+            # Not added to what is known better and works: a stranger could make us dial anywhere in the peer's name.
+            if entry.rank is Rank.HEARSAY or entry.is_stale:
                 news = dict.fromkeys(fresh, source)
                 entry.heard = _in_turns(news | entry.heard if entry.failures else entry.heard | news)
+            if entry.rank is Rank.HEARSAY:
                 self._move(entry, tuple(entry.heard))
             return
         old = (a for a in entry.addresses if rank is Rank.REACHED or not relay_in(a))
         self._move(entry, tuple(dict.fromkeys((*fresh, *old)))[:MAX_ADDRESSES_PER_PEER])
         entry.seen = max(entry.seen, now)
         self._raise(entry, rank)
+        entry.heard = {}
         self._known.move_to_end(peer)
 
     def addresses(self, peer: str) -> tuple[str, ...]:
         """Where to dial `peer`, in this order; empty for one that is not known."""
         entry = self._known.get(peer)
-        return entry.addresses if entry else ()
+        if entry is None:
+            return ()
+        ours, theirs = (entry.addresses, tuple(entry.heard))[:: -1 if entry.failures % 2 else 1]  # BOOK-9
+        return tuple(dict.fromkeys((*ours, *theirs)))
 
     def rank(self, peer: str) -> Rank | None:
         entry = self._known.get(peer)
@@ -159,6 +174,7 @@ class AddressBook:
         if ok:
             entry.failures = entry.counted = 0
             entry.dialled, entry.seen, entry.lost_until = float("-inf"), now, 0.0
+            entry.heard = {}
             self._raise(entry, Rank.REACHED)
             self._known.move_to_end(peer)
             return
@@ -228,10 +244,10 @@ class AddressBook:
             out.append(peer)
         return tuple(out)
 
-    def failed(self, peer: str) -> bool:
-        """Whether the last dial of `peer` failed."""
+    def stale(self, peer: str) -> bool:
+        """BOOK-9: whether `peer` seems to be elsewhere."""
         entry = self._known.get(peer)
-        return entry is not None and entry.failures > 0
+        return entry is not None and entry.is_stale
 
     def share(self, peers: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """(peer, addresses) of up to MAX_PEERS_SHARED of `peers`, for a greeting."""

@@ -2,8 +2,8 @@
 
 Law: whoever answers has proved the key of the peer that was meant, whichever way led there.
 
-- DIAL-1: direct addresses come first. Relays are tried after them, those first that are connected already, at most
-  MAX_CIRCUIT_TRIES in one dial.
+- DIAL-1: direct addresses come first. Of the relays the first MAX_CIRCUIT_TRIES are tried after them, those before the
+  others that are connected already.
 - DIAL-2: a relay is dialled like any peer, at the address that was named with it (REACH-2), and greeted. Its connection
   stays as long as others lead through it.
 """
@@ -49,7 +49,7 @@ class Dialler:
             else:
                 return
         linked = self._net.linked()
-        for address in sorted(ways, key=lambda address: ways[address][0] not in linked)[:MAX_CIRCUIT_TRIES]:
+        for address in sorted(list(ways)[:MAX_CIRCUIT_TRIES], key=lambda address: ways[address][0] not in linked):
             try:
                 await self._through(peer, address, *ways[address])
             except FolkmootError as error:

@@ -378,9 +378,9 @@ class Discovery:
         return stream
 
     async def find(self, peer: str) -> tuple[str, ...]:
-        """Addresses of `peer` from our book. The DHT is asked where the book has none, or only hearsay that failed."""
+        """Addresses of `peer` from our book. The DHT is asked where the book has none, or they are stale (BOOK-9)."""
         known = self.book.addresses(peer)
-        if known and not (self.book.rank(peer) is Rank.HEARSAY and self.book.failed(peer)):
+        if known and not self.book.stale(peer):
             return known
         with move_on_after(DHT_TIMEOUT_S):
             try:

@@ -32,7 +32,7 @@ from p2p.base.limits import (
     EXCHANGE_MAX_S,
 )
 from p2p.gossip.connections.pace import Backoff, shortened
-from p2p.gossip.discovery.book import AddressBook, Rank
+from p2p.gossip.discovery.book import AddressBook
 from p2p.gossip.discovery.discovery import Discovery
 from p2p.machine.deadlines import move_on_after, own_time
 
@@ -41,10 +41,8 @@ _LOOK_S = 0.5  # between two looks at whether something is missing
 
 
 def unknown(book: AddressBook, peers: Collection[str]) -> list[str]:
-    """Those of `peers` whose addresses are not known, or are hearsay that failed."""
-    return sorted(
-        p for p in peers if not book.addresses(p) or (book.rank(p) is Rank.HEARSAY and book.failed(p))
-    )
+    """Those of `peers` whose addresses are not known, or are stale (BOOK-9)."""
+    return sorted(p for p in peers if not book.addresses(p) or book.stale(p))
 
 
 async def _nothing() -> None:

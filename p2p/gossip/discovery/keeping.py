@@ -6,7 +6,8 @@ Law: a dead peer is noticed, a lost one is dialled again, and one that does noth
   gone, and a new connection would cost both sides more.
 - DISC-4: lost peers are dialled again within seconds, and so are peers whose ban ended; all dials are paced (PACE-1).
 - DISC-6: a peer that has not greeted in time, and has no stream open, is disconnected; so is one that owes seconds of
-  CPU. A validator is greeted again instead: it may be late, and a new connection would make it later.
+  CPU. A validator, or a peer with a stream, is greeted again instead: it may be late, and a new connection would
+  make it later.
 - DISC-7: known peers are saved on disk, anchors first, so a peer finds its network again without the bootstrap.
 - DISC-8: a peer with a book dials that first. The bootstrap is dialled where the book is empty, or when after
   BOOK_FIRST_S fewer than two peers are connected. Peers that start together begin within START_SPREAD_S.
@@ -160,9 +161,9 @@ class Keeper:
                 self._greeting.add(peer)
                 nursery.start_soon(self._greet_new, peer)
             elif peer in net.mute and own_time() - self._mute_since.get(peer, 0.0) > GREETING_GRACE_S:
-                if net.dear(peer):
+                if net.dear(peer) or self._has_stream(peer):
                     net.mute.discard(peer)
-                elif not self._has_stream(peer):
+                else:
                     self._end(nursery, peer, Why.MUTE)
 
     def _note_ends(self, linked: set[str]) -> None:

@@ -6,7 +6,8 @@ Law: a peer learns by itself, within seconds of its first connection, whether an
   Once all answers that decide are there, the next one is asked every DIAL_BACK_EVERY_S. Where we dialled peers
   ourselves only those are asked: whoever dials us must not become our witness by that.
 - OUT-2: peers on this machine are no witnesses, and a peer that listens nowhere asks nobody.
-- OUT-3: when what others should be told changes, all connected peers are greeted anew.
+- OUT-3: when what others should be told changes, all connected peers are greeted anew; whom that does not reach
+  is greeted again TELL_AGAIN_S later, while it is connected. Else it would know us at relays that we left.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from p2p.base.limits import (
     DIAL_BACK_EVERY_S,
     DIAL_BACK_FIRST_S,
     MAX_CIRCUIT_MESSAGE,
+    TELL_AGAIN_S,
     WITNESSES,
 )
 from p2p.gossip.connections.guards import group_at, host_of
@@ -73,6 +75,8 @@ class Asking:
         """places: those that this host gives as a relay."""
         self._net, self._places = net, places
         self._told: object = net.outside.told(trio.current_time())
+        self._untold: set[str] = set()  # connected peers that have not heard it
+        self._tell_at = 0.0  # not before this time, in own time
         self._asked: dict[str, float] = {}  # when each connected peer was asked
         self._said = ""  # the newest verdict in the log
 
@@ -167,7 +171,8 @@ class Asking:
             elif verdict is Verdict.OPEN:
                 holding.release()
             if (told := net.outside.told(trio.current_time())) != self._told:
-                self._told = told
+                self._told, self._untold, self._tell_at = told, set(net.connected()), 0.0
+            if self._untold and own_time() >= self._tell_at:
                 await self._tell()
 
     def _near(self) -> Iterator[Near]:
@@ -200,8 +205,12 @@ class Asking:
 
     async def _tell(self) -> None:
         """OUT-3."""
-        for peer in self._net.connected():
+        for peer in sorted(self._untold & set(self._net.connected())):
             try:
                 await self._net.greet(peer)
             except FolkmootError as error:
                 log.debug("telling %s our addresses: %s", peer, error)
+            else:
+                self._untold.discard(peer)
+        self._untold &= set(self._net.connected())
+        self._tell_at = own_time() + TELL_AGAIN_S

@@ -14,6 +14,7 @@ from p2p.base.limits import (
     FORGET_HEARSAY,
     FORGET_REACHED_S,
     FORGET_TOLD_S,
+    MAX_ADDRESSES_PER_PEER,
     MAX_ANCHORS,
     MAX_BOOK_FILE,
     MAX_HEARSAY_PER_SOURCE,
@@ -23,10 +24,12 @@ from p2p.base.limits import (
     REDIAL_FAR_S,
     REDIAL_MAX_S,
     REDIAL_PARTNER_S,
+    STALE_FAILURES,
 )
 from p2p.gossip.connections.reach import HERE, NOWHERE, PUBLIC, DialPolicy, dialable, may_name, scope_of
 from p2p.gossip.discovery.book import AddressBook, Rank, group_at
 from p2p.gossip.discovery.book_file import dump, load
+from p2p.gossip.discovery.finding import unknown
 
 SEEN = [Key(bytes([number]) * 32).peer_id for number in range(1, 21)]
 
@@ -292,3 +295,34 @@ def test_unspecified_addresses_are_shown_as_those_of_the_interfaces() -> None:
     assert dialable(bound, ("10.0.0.1", "127.0.0.1", "::1")) == (
         "/ip4/10.0.0.1/tcp/7/p2p/X", "/ip4/127.0.0.1/tcp/7/p2p/X", "/ip6/::1/tcp/8/p2p/X", "/ip4/10.0.0.1/tcp/9/p2p/X",
     )
+
+
+def test_what_others_say_counts_beside_what_is_stale_and_takes_turns_with_it() -> None:
+    """BOOK-9. Before: two peers behind NAT whose relays all changed while they were apart never met again."""
+    ours, theirs = "/ip4/8.8.8.0/tcp/7470", "/ip4/6.6.6.6/tcp/6"
+    book, peer = filled(), SEEN[0]
+    for failures in range(1, STALE_FAILURES + 3):
+        book.dialled(peer, False, NOW)
+        book.learn(peer, [theirs], source="neighbour")
+        assert book.stale(peer) is (failures >= STALE_FAILURES)
+        if not book.stale(peer):
+            assert book.addresses(peer) == (ours,), "it may be away for a moment"
+        else:
+            assert book.addresses(peer) == ((theirs, ours) if failures % 2 else (ours, theirs))
+    assert unknown(book, [peer]) == [peer], "the DHT is asked too"
+    assert ours in next(row for row in book.entries() if row[0] == peer)[3], "the file has what we know ourselves"
+    assert theirs not in next(row for row in book.entries() if row[0] == peer)[3]
+    book.learn(peer, [ours], Rank.TOLD)
+    assert book.addresses(peer) == (ours,)
+
+
+def test_lies_of_many_about_a_stale_peer_are_bounded() -> None:
+    """BOOK-9."""
+    book, peer = filled(), SEEN[0]
+    for _ in range(STALE_FAILURES):
+        book.dialled(peer, False, NOW)
+    for number in range(1000):
+        book.learn(peer, [f"/ip4/6.6.6.6/tcp/{1 + number}"], source=f"liar{number}")
+    assert len(book.addresses(peer)) <= 1 + MAX_ADDRESSES_PER_PEER
+    book.dialled(peer, True, NOW)
+    assert book.addresses(peer) == ("/ip4/8.8.8.0/tcp/7470",)

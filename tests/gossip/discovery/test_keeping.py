@@ -160,9 +160,11 @@ async def test_who_is_late_for_a_greeting_is_greeted_once_more_and_who_refuses_i
     assert (net.mute == {name(1)}) is mute
 
 
-@pytest.mark.parametrize(("validator", "late"), [(True, False), (False, False), (False, True)])
-async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_greeted_again(
-    validator: bool, late: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("validator", "late", "streams"), [
+    (True, False, 0), (False, False, 0), (False, True, 0), (False, False, 1),
+])
+async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_or_who_has_a_stream_greeted_again(
+    validator: bool, late: bool, streams: int, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """DISC-6. Before: of 48 peers that started together on two cores, most ended each other's connections for ever."""
     host = Home()
@@ -176,6 +178,7 @@ async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_greete
         raise Unavailable("busy")
 
     monkeypatch.setattr(net, "greet", greet)
+    monkeypatch.setattr(Keeper, "_has_stream", lambda keeper, peer: streams > 0)
     keeper, talker = Keeper(net, ()), net.door.intake(SimpleNamespace(peer_id=name(1), is_closed=False), "10.0.0.0/24")
     async with trio.open_nursery() as nursery:
         for _ in range(round(2 * (GREETING_GRACE_S + 3))):
@@ -184,8 +187,8 @@ async def test_who_stays_mute_is_disconnected_in_own_time_and_a_validator_greete
             keeper._look_at_links(nursery)
             await trio.sleep(0.5)
         nursery.cancel_scope.cancel()
-    assert net.linked() == ({name(1)} if validator or late else set())
-    assert len(greeted) == (4 if validator else 2)
+    assert net.linked() == ({name(1)} if validator or late or streams else set())
+    assert len(greeted) == (4 if validator or streams else 2)
 
 
 def test_each_end_has_one_reason_and_the_first_said_counts() -> None:

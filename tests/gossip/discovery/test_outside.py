@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,6 +82,9 @@ class Net:
     async def greet(self, peer: str) -> None:
         await trio.lowlevel.checkpoint()
         self.told.append(peer)
+        if peer in self.busy:
+            self.busy.discard(peer)
+            raise Unavailable("it is late", field="peer")
 
     async def open_raw(self, peer: str, protocol: str) -> Any:
         await trio.lowlevel.checkpoint()
@@ -189,6 +193,20 @@ async def test_places_are_taken_renewed_and_replaced_and_others_are_told(
     assert gone not in places
     assert set(net.told) == net.linked()
     assert all(gone not in address for address in net.outside.to_name((), trio.current_time()))
+
+
+async def test_whom_a_greeting_does_not_reach_is_told_again(autojump_clock: trio.testing.MockClock) -> None:
+    """OUT-3. Before: a peer that was late once knew us only at relays which we left."""
+    net = Net("timeout", Verdict.CLOSED)
+    for number in range(1, 5):
+        net.add(number)
+    await net.run(10)
+    net.told.clear()
+    del net.made[next(iter(net.outside.holding.places))]
+    late = next(iter(net.made))
+    net.busy.add(late)
+    await net.run(20)
+    assert Counter(net.told) == Counter([*net.made, late])
 
 
 async def test_a_relay_that_refuses_is_not_pressed(autojump_clock: trio.testing.MockClock) -> None:

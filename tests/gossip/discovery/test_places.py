@@ -125,7 +125,6 @@ async def test_one_dial_that_fails_counts_once(
     monkeypatch.setattr(net.dialler, "connect", fail)
     with pytest.raises(FolkmootError):
         await net.dial(name(1), ("/ip4/9.9.9.9/tcp/1",), chosen=True)
-    assert net.book.failed(name(1))
     assert net.book.to_dial((), trio.current_time() + REDIAL_FIRST_S, wanted=1) == (name(1),)
     assert net.chosen == set()
 
