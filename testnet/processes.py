@@ -26,6 +26,7 @@ STATE = "testnet.json"
 READY_TIMEOUT_S = 120.0  # for a peer to get to a state
 ML_NODE_TIMEOUT_S = 420.0  # for a vLLM to load its model
 STOP_TIMEOUT_S = 15.0  # then what does not end is killed
+LOWEST = 19  # niceness
 HONEST, LAB = ("p2p", "serve"), ("p2p", "lab-peer")
 Say = Callable[[str], None]
 
@@ -64,6 +65,17 @@ def read_state(directory: Path) -> dict[str, Any]:
 
 def write_state(directory: Path, state: dict[str, Any]) -> None:
     write_file(directory / STATE, json.dumps(state, indent=1).encode(), field="dir")
+
+
+def give_way(pid: int) -> None:
+    """Let a process have only the processors' idle time: it plays a part that has a machine or a GPU of its own in a
+    real network. Where the kernel groups processes by session, niceness counts within a group alone, so the group's is
+    set too."""
+    os.setpriority(os.PRIO_PROCESS, pid, LOWEST)
+    try:
+        Path(f"/proc/{pid}/autogroup").write_text(str(LOWEST))
+    except OSError:  # a kernel without such groups
+        return
 
 
 def started(pid: int) -> str:

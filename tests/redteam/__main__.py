@@ -59,6 +59,8 @@ def main() -> int:
             rows.append(row(found))
             if found.deeds:
                 say(", ".join(f"{what} {count}" for what, count in sorted(found.deeds.items())))
+            for error, count in found.during.errors.most_common(3):
+                say(f"{count} of {found.during.asked} questions of the honest client failed: {error}")
             held &= found.held()
             say("held" if found.held() else "MISSED")
     print(f"windows of {options.seconds:.0f} s: quiet > under attack")

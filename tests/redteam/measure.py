@@ -5,8 +5,9 @@ Law: pure; every figure compares one network with itself, before, during and aft
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +37,7 @@ class Figures:
     answered: float  # share of these that were answered right
     worst_s: float  # seconds from the question to the end of the slowest answer
     rss: int  # largest resident memory of any honest peer, bytes
+    errors: Counter[str] = field(default_factory=Counter)  # what the others got instead of an answer
 
 
 def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], window: Window) -> Figures:
@@ -46,6 +48,7 @@ def figures(samples: Sequence[Sample], answers: Sequence[Mapping[str, Any]], win
         _rate(inside), len(asked), len(good) / len(asked) if asked else 0.0,
         max((answer["took_s"] for answer in asked), default=0.0),
         max((max(sample.rss) for sample in inside), default=0),
+        Counter(answer["error"] for answer in asked if answer["error"]),
     )
 
 

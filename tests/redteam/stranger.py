@@ -15,14 +15,14 @@ from pathlib import Path
 
 import trio
 
+from testnet.processes import give_way
 from tests.redteam.target import DEEDS, Target
 
 REPORT_S = 1.0
-NICENESS = 19  # an attacker on another machine would not take the victims' processors
 
 
 def main(name: str, file: str) -> None:
-    os.nice(NICENESS)
+    give_way(os.getpid())  # an attacker on another machine would not take the victims' processors
     attack = import_module(f"tests.redteam.strangers.{name}").attack
     target = Target.load(Path(file))
     print("ready", flush=True)
