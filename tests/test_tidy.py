@@ -120,10 +120,14 @@ def test_a_table_that_allows_a_way_up_is_refused() -> None:
     assert problems({"a": ["b"], "b": []}, {"a": {"b"}, "b": set()}) == ["a may not import b: it is not above it"]
 
 
+README_LINES = 40
+
+
 def test_every_room_has_a_short_readme() -> None:
     for room in table((ROOT / "ARCHITECTURE.md").read_text()):
         readme = ROOT.joinpath("p2p", *room.split("."), "README.md")
         assert readme.is_file(), f"{room} has no README.md"
+        assert len(readme.read_text().splitlines()) <= README_LINES, f"{readme}: at most {README_LINES} lines"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
