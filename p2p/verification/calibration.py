@@ -236,7 +236,9 @@ def fit_one_position(regimes: Mapping[str, Facts], arbitrary: Facts) -> list[int
     answers under a wrong seed.
 
     Honest losses deeper than any that was seen have a chance too: the tail continues as an exponential through the
-    TAIL_TOKENS deepest of the worst regime, decaying half as fast as they do.
+    TAIL_TOKENS deepest of the worst regime, decaying half as fast as they do. Down to the deepest margin that lost a
+    token the chance is at least its upper bound from all honest answers together: a margin that happened to lose none
+    between others that did is not one that never loses (decision 080).
     """
     other = _lost(_decided(arbitrary))
     null = np.zeros(MARGINS)
@@ -247,6 +249,12 @@ def fit_one_position(regimes: Mapping[str, Facts], arbitrary: Facts) -> list[int
         seen = np.bincount(np.digitize(np.abs(leads), MARGIN_EDGES), minlength=MARGINS)
         below = np.array([_below(leads, -edge) for edge in (0.0, *MARGIN_EDGES)] + [0.0])
         null = np.maximum(null, -np.diff(below) * len(leads) / np.maximum(seen, 1))
+    every = np.concatenate([_decided(facts) for facts in regimes.values()])
+    margin = np.digitize(np.abs(every), MARGIN_EDGES)
+    seen = np.bincount(margin, minlength=MARGINS)
+    lost = np.bincount(margin[every < 0], minlength=MARGINS)
+    bounds = np.array([upper_bound(int(k), int(n)) for k, n in zip(lost, seen, strict=True)])
+    null = np.maximum(null, np.where(lost[::-1].cumsum()[::-1] > 0, bounds, 0.0))
     ratio = 1000 * np.log(other / np.maximum(null, 1e-12))
     return [int(x) for x in np.clip(np.round(ratio), -ONE_CLIP_MILLI, ONE_CLIP_MILLI)]
 

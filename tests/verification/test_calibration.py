@@ -259,3 +259,13 @@ def test_a_loss_a_little_deeper_than_any_seen_is_not_yet_a_lie() -> None:
     one = fit_one_position({"quiet": leads(rng.exponential(0.5, 40_000))}, leads(rng.normal(0.0, 1.0, 5000)))
     assert one[2] < 9000 < one[-1]
     assert (np.diff(one) > -200).all(), "deeper says more"
+
+
+def test_a_margin_that_lost_none_between_others_that_did_may_lose_one() -> None:
+    """A mixture of experts: few tokens are lost, some of them deep. What lies between them was not seen by chance."""
+    rng = np.random.default_rng(4)
+    few = rng.exponential(0.5, 1700)
+    few[:5] = -0.015, -0.017, -0.052, -1.5, -2.97
+    one = fit_one_position({"honest": leads(few)}, leads(rng.normal(0.0, 1.0, 5000)))
+    assert max(one[:4]) < 3000, "or two losses of a hair convict"
+    assert one[-1] < 6000, "honest tokens were lost as deep"

@@ -69,6 +69,10 @@ def arguments() -> argparse.Namespace:
         "--space", type=int, help="seed of the clients' parameters (default: DIR's, else a new one)",
     )
     parser.add_argument(
+        "--runs", choices=[run.name for run in RUNS], nargs="+", metavar="RUN",
+        help="collect these rows of the plan alone, as honest_long, which finds the context of exact kernels",
+    )
+    parser.add_argument(
         "--stacks", choices=STACKS, nargs="+", default=STACKS, help="collect on these alone, so that two can share it",
     )
     return parser.parse_args()
@@ -91,7 +95,10 @@ def main() -> int:
 
     prompts = small(shipped.load()) if options.small else shipped.load()
     if not options.skip_collect:
-        every = tuple(run for run in RUNS if not (options.honest and run.attack))
+        every = tuple(
+            run for run in RUNS
+            if not (options.honest and run.attack) and (options.runs is None or run.name in options.runs)
+        )
         runs, stacks = (SMALL, (TORCH,)) if options.small else (every, tuple(options.stacks))
         measured = Measured(options.dir)
         known = measured.noted("space").get("seed", secrets.randbelow(2**31))
@@ -99,7 +106,8 @@ def main() -> int:
         say(f"parameters of the clients' space: seed {space}")
         clock = Clock(say)
         collector = Collector(
-            measured, model, prompts, say, runs, stacks, space, extras=not options.small, count=clock.count,
+            measured, model, prompts, say, runs, stacks, space, extras=not (options.small or options.runs),
+            count=clock.count,
         )
         clock.left = collector.work()
         trio.run(_within, collector, options.minutes, say)

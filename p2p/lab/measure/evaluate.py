@@ -19,7 +19,20 @@ from numpy.typing import NDArray
 from p2p.base.genesis import CheckRules
 from p2p.base.types import Params
 from p2p.lab.measure.facts import base, only
-from p2p.lab.measure.plan import FITTED, HONEST, LAUNDERED, MORE, RELABELLED, RUNS, SPACE, TORCH, VLLM, Run, by_name
+from p2p.lab.measure.plan import (
+    FITTED,
+    HONEST,
+    LAUNDERED,
+    MIRRORED,
+    MORE,
+    RELABELLED,
+    RUNS,
+    SPACE,
+    TORCH,
+    VLLM,
+    Run,
+    by_name,
+)
 from p2p.lab.measure.redraw import Redrawn
 from p2p.lab.measure.space import Asked
 from p2p.verification.calibration import Facts, Resampler, fit, pool, upper_bound
@@ -154,10 +167,10 @@ class Evaluation:
         return found
 
     def _of_space(self, executor: str, validator: str, wanted: frozenset[str]) -> list[Run]:
-        """Honest runs whose parameters were drawn: the real ones alone, where there are enough of them."""
+        """Honest runs whose parameters were drawn: those at real answers to the space alone, where there are enough."""
         runs = [r for r in SPACE if r.stack == executor and self.evidence.has(r.name, validator)]
-        real = [r for r in runs if self.evidence.is_generated(r.name)]
-        answers = sum(sum(id_ in wanted for id_ in self.evidence.facts(r.name, validator)[0]) for r in real)
+        real = [r for r in runs if self._is_real(r)]
+        answers = sum(sum(base(id_) in wanted for id_ in self.evidence.facts(r.name, validator)[0]) for r in real)
         return real if answers >= ENOUGH else runs
 
     def alternatives(self, executor: str, validator: str) -> dict[str, Facts]:
@@ -200,7 +213,11 @@ class Evaluation:
         """Whether it has the same texts many times over, or is a part of regimes that do."""
         if regime.startswith(PART):
             return True
-        return by_name(regime).drawn and not self.evidence.is_generated(regime)
+        return by_name(regime).drawn and not self._is_real(by_name(regime))
+
+    def _is_real(self, run: Run) -> bool:
+        """Whether its positions are those of real answers to what it asks for."""
+        return run.name in MIRRORED or self.evidence.is_generated(run.name)
 
     def is_equal(self, executor: str, validator: str) -> bool:
         """Whether the exact rule holds between these stacks: they have the same kernels, whose decode gives the bits of

@@ -62,7 +62,9 @@ SPACE = (  # honest runs whose clients use all parameters there are
     Run("space_torch_b1", TORCH, batch=1, share=12, salt="ti", drawn=True),
     Run("redrawn_space", salt="ra", drawn=True, redrawn=True),
     Run("redrawn_space_torch", TORCH, salt="rt", drawn=True, redrawn=True),
+    Run("mirrored_space_torch", TORCH, salt="mt", drawn=True, redrawn=True),
 )
+MIRRORED = frozenset({"mirrored_space_torch"})  # drawn at the other stack's real answers to the clients' space
 HONEST = (
     Run("honest_b16", share=2), Run("honest_torch_b16", TORCH, share=2), *SPACE,
     Run("honest_min_p", params=MIN_P, share=4, salt="i"), Run("honest_top_p", params=TOP_P, share=4, salt="d"),

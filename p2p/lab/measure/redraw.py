@@ -7,6 +7,10 @@ first two are costly and are kept; the others are drawn as often as wanted. Pena
 both sides. A host chooses among the candidates that are in all rows of a position: a token far down that one row lacks
 would look like one that was passed over.
 
+Two stacks differ alike from either side. So one stack's real answers to the clients' space, scored by both, also show
+what the other stack would have chosen there, and what the first would say of it (`MIRRORED`): real texts of hot
+answers too, each once.
+
 An executor's cheap weights were run on one stack only. Checked by the same kernels they stand for any equal kernels,
 checked by the other stack for any pair of strangers (`SOURCES`).
 """
@@ -26,7 +30,7 @@ from p2p.lab.attacks import temperature_tuned_int4, wrong_temperature, wrong_top
 from p2p.lab.attacks.base import best
 from p2p.lab.measure.contexts import CHEAP, RUN
 from p2p.lab.measure.facts import AGAIN, HEADER, Evidence, sampling_as
-from p2p.lab.measure.plan import FREE, RELABELLED, TORCH, VLLM, Run, by_name, find
+from p2p.lab.measure.plan import FREE, MIRRORED, RELABELLED, SPACE, TORCH, VLLM, Run, by_name, find
 from p2p.lab.measure.space import Asked
 from p2p.lab.measure.store import Answer, Measured
 from p2p.verification import tape
@@ -64,6 +68,9 @@ class Redrawn(Evidence):
         self._alike = dict[tuple[str, str, str, float], tuple[tuple[str, ...], Facts]]()
         self._rows = lru_cache(maxsize=None)(lambda name: [[_best(row) for row in a] for a in contexts.rows(RUN, name)])
         self._texts = lru_cache(maxsize=None)(lambda: contexts.answers(RUN))
+        self._real_rows = lru_cache(maxsize=None)(
+            lambda run, name: [[_best(row) for row in a] for a in measured.rows(run, name)]
+        )
 
     def has(self, case: str, validator: str) -> bool:
         if self.is_generated(case):
@@ -73,6 +80,8 @@ class Redrawn(Evidence):
             return False
         if case in UNMASKED:
             return all(self.contexts.has_rows(RUN, stack) for stack in (TORCH, VLLM))
+        if case in MIRRORED:
+            return validator != run.stack and bool(self._mirrored(run))
         again = run.joined or (not run.attack and run.batch == 4)  # nothing that another run does not draw
         if again or run.drawn is not run.redrawn or not self.contexts.has_answers(RUN):
             return False
@@ -88,6 +97,11 @@ class Redrawn(Evidence):
         space = int(self.measured.noted("space").get("seed", 0))
         if case in RELABELLED:
             return {id_: Asked(RELABELLED[case][1]) for id_, _, _ in self._drawn(run)}
+        if case in MIRRORED:  # as the real answer was
+            return {
+                id_: by_name(id_.rpartition(AGAIN)[2]).asked(space, a.prompt, a.prompt_tokens)
+                for id_, a, _ in self._drawn(run)
+            }
         return {id_: run.asked(space, id_, answer.prompt_tokens) for id_, answer, _ in self._drawn(run)}
 
     def run_of(self, case: str) -> str:
@@ -96,11 +110,28 @@ class Redrawn(Evidence):
 
     def _drawn(self, run: Run) -> list[tuple[str, Answer, int]]:
         """(id, answer, its place) of each draw."""
+        if run.name in MIRRORED:
+            real = [(name, answer) for name in self._mirrored(run) for answer in self._answers(name)]
+            return [(f"{a.prompt}{AGAIN}{name}", a, at) for at, (name, a) in enumerate(real) if a.steps]
         return [
             (f"{answer.prompt}{AGAIN}{draw}", answer, at)
             for at, answer in enumerate(self._texts()) if answer.steps
             for draw in range(SPACE_DRAWS if run.drawn else DRAWS)
         ]
+
+    def _mirrored(self, run: Run) -> list[str]:
+        """The other stack's real answers to the clients' space that both stacks scored."""
+        return [
+            one.name for one in SPACE
+            if one.stack != run.stack and self.is_generated(one.name)
+            and all(self.measured.has_rows(one.name, stack) for stack in (VLLM, TORCH))
+        ]
+
+    def _rows_of(self, run: Run, name: str) -> list[list[Row]]:
+        """Rows of `name`, an engine, at the positions of `_drawn`."""
+        if run.name in MIRRORED:
+            return [rows for real in self._mirrored(run) for rows in self._real_rows(real, name)]
+        return self._rows(name)
 
     def _contexts(self, case: str) -> dict[str, int]:
         if self.is_generated(case):
@@ -125,9 +156,10 @@ class Redrawn(Evidence):
         return self._alike[alike]
 
     def _draw(self, case: str, run: Run, source: Source, validator: str) -> tuple[tuple[str, ...], Facts]:
-        chooses, right, own = (self._rows(name) for name in (source.chooses, source.right, source.validator))
+        chooses, right, own = (self._rows_of(run, name) for name in (source.chooses, source.right, source.validator))
         edge = round(self.edge(run.stack, validator), 3)
-        reads, ends = self.asked(case), frozenset(self.contexts.noted("space").get("ends", ()))
+        kept = self.measured if run.name in MIRRORED else self.contexts
+        reads, ends = self.asked(case), frozenset(kept.noted("space").get("ends", ()))
         ids, values = [], []
         for id_, answer, at in self._drawn(run):
             seed = digest(b"redrawn", run.name.removesuffix("_torch").encode(), id_.encode())

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from p2p.lab.measure.contexts import RUN
-from p2p.lab.measure.plan import TORCH, VLLM
+from p2p.lab.measure.facts import base
+from p2p.lab.measure.plan import TORCH, VLLM, by_name
 from p2p.lab.measure.redraw import SPACE_DRAWS, Redrawn
 from p2p.lab.measure.store import Answer, Measured
-from p2p.verification.statistics import COLUMNS, DECIDED, EXCESS, LEAD, beyond_rounding
+from p2p.verification.statistics import CHOSEN, COLUMNS, DECIDED, EXCESS, LEAD, beyond_rounding
 from testnet.simulated_engine import EOS, Toy
 from tests.verification.toy import PARAMS, PROMPT, Noisy, generate, rows
 
@@ -72,3 +73,27 @@ def test_loosened_masks_and_the_parameters_of_draws(evidence: Redrawn) -> None:
     assert len({str(one) for one in asked.values()}) > 0.9 * len(asked)
     assert len(set(map(str, evidence.asked("ignored_top_k_5").values()))) == 1
     assert np.isfinite(evidence.edge(VLLM, TORCH))
+
+
+def test_real_answers_that_both_stacks_scored_are_seen_from_the_other_side(evidence: Redrawn) -> None:
+    """vLLM's answers to the clients' space stand for torch's: torch's choices and numbers, each text once, as it was
+    asked for."""
+    measured, prompts = Measured(evidence.measured.directory / "mirrored"), ("chat-0", "chat-1")
+    measured.note("space", "seed", 3)
+    measured.note("space", "ends", [EOS])
+    found = Redrawn(measured, evidence.contexts)
+    run = by_name("space_a")
+    answers = [Answer(name, evidence._texts()[at].seed, tuple(PROMPT), evidence._texts()[at].steps)
+               for at, name in enumerate(prompts)]
+    measured.put_answers(run.name, [*answers, Answer("chat-2", "00", tuple(PROMPT), ())])
+    for stack, model in ((VLLM, Toy(1)), (TORCH, Noisy(run=9))):
+        assert not found.has("mirrored_space_torch", VLLM), "both must have scored them"
+        measured.put_rows(run.name, stack, [*(rows(model, answer.tokens) for answer in answers), []])
+    assert found.has("mirrored_space_torch", VLLM)
+    assert not found.has("mirrored_space_torch", TORCH), "one's own numbers prove nothing"
+    ids, facts = found.facts("mirrored_space_torch", VLLM)
+    assert [base(id_) for id_ in ids] == list(prompts)
+    asked, real = found.asked("mirrored_space_torch"), found.asked(run.name)
+    assert all(asked[id_] == real[base(id_)] for id_ in ids)
+    assert facts.lengths == tuple(len(answer.steps) for answer in answers)
+    assert 0 < facts.values[:, CHOSEN].mean() < 0.2, "torch's numbers, and vLLM's"
