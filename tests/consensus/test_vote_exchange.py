@@ -336,6 +336,24 @@ def test_who_is_a_height_behind_gets_the_precommits_that_decided_it_when_it_asks
     assert {m.vote.height for m in precommits} == {2}
 
 
+@pytest.mark.parametrize("round_", [0, 1])
+def test_what_decided_a_height_is_given_again_to_who_asks_again(round_: int) -> None:
+    """It may have been lost on the way, and nobody else repeats it. round_: the asker's, which may be a later one."""
+    lab = Lab(4)
+    lab.run(1)
+    lab.drops = lambda source, to, data: to == 3
+    lab.dead = {3}
+    lab.run(2)
+    exchange = lab.exchanges[0]
+    for _ in range(3):
+        lab.now += 20_000
+        list(exchange.receive("3", encode(Want(2, round_, b"", b"", (), ())), lab.now))
+        exchange.advance(lab.now + 1000)
+        frames = [parse_frame(frame) for frame in iter(lambda: exchange.frame("3", lab.now + 1000), None)]
+        told = [wire.parse(raw) for frame in frames if isinstance(frame, Bundle) for raw in frame.messages]
+        assert sum(isinstance(one, SignedVote) and one.vote.type is VoteType.PRECOMMIT for one in told) >= 3
+
+
 BALLOT = vote(keys(4)[0], VoteType.PREVOTE, None)
 BAD = [
     b"", b"\xff", encode(["bundle", 0]), encode(["bundle", 0, [b"\x80"]]), encode(["want", 1, 0, bytes(17), b""]),
