@@ -103,6 +103,7 @@ QUEUED_OF_ACCOUNT: Final = 64  # of these, of one account
 CHECKS_PER_NODE: Final = 2  # checks at once on one ML node: a prefill slows every answer that runs beside it
 CHECK_SHARE: Final = 1 / 8  # of an engine's time that checks get while it makes answers
 DUE_SHARE: Final = 1 / 2  # the same from the middle of a check's window on
+LATE_SHARE: Final = 3 / 4  # and when as long has passed again
 CHECK_PATIENCE_S: Final = 30.0  # after which a check is due in an engine, however long its window
 CHECK_STEP_S: Final = 0.25  # that a step of an engine with tokens of a check takes: an answer that comes waits for it
 CHECK_CHUNK_LEAST: Final = 128  # tokens of checks in such a step, on an engine however slow or fast
@@ -205,6 +206,6 @@ assert MAX_PATTERN < MAX_GRAMMAR
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY
 assert ENGINE_WATCH_S < ENGINE_QUEUE_S < QUEUE_AGE_S < FIRST_TOKEN_TIMEOUT_S / 2
 assert QUEUED_OF_ACCOUNT < MAX_QUEUED
-assert 4 * CHECK_PATIENCE_S <= SCORE_TIMEOUT_S  # so half of it is left when a check is past due and waits no more
-assert 0 < CHECK_SHARE < DUE_SHARE < 1
+assert 4 * CHECK_PATIENCE_S <= SCORE_TIMEOUT_S  # so half of it is left when a check has LATE_SHARE
+assert 0 < CHECK_SHARE < DUE_SHARE < LATE_SHARE < 1
 assert MAX_METRICS_LINE * 8 < MAX_METRICS

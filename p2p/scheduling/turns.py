@@ -19,6 +19,7 @@ from p2p.base.serving_limits import (
     CHECK_SHARE,
     CHECK_STEP_S,
     DUE_SHARE,
+    LATE_SHARE,
 )
 
 ANSWER = 0  # the priority of an answer; that of a check is the time from which on it is due
@@ -36,7 +37,7 @@ class Turns:
 
     def tokens(self, now: float, share: float) -> int:
         """How many tokens of checks the next step may have; 0: it is not their turn. share: of the engine's time that
-        is theirs; 1: all that answers leave."""
+        is theirs; 1: there are no answers."""
         if share >= 1:
             return self.chunk
         return 0 if self._running or now < self._ended + self._lasted * (1 - share) / share else self.chunk
@@ -68,4 +69,4 @@ def share(due: int, since: float, clock: float) -> float:
     all three in seconds since 1970. It is due in the middle of its time, so after as long again that is over."""
     if clock < due:
         return CHECK_SHARE
-    return DUE_SHARE if clock - due < due - since else 1.0
+    return DUE_SHARE if clock - due < due - since else LATE_SHARE

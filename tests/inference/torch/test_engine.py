@@ -16,6 +16,7 @@ import trio.testing
 
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
+from p2p.base.serving_limits import LATE_SHARE
 from p2p.base.types import Params, StackClass
 from p2p.inference.selftest import Wanted
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
@@ -168,7 +169,7 @@ async def test_a_full_queue_refuses_and_a_cancelled_request_frees_its_row() -> N
 
 class NeverTheirTurn(Turns):
     def tokens(self, now: float, share: float) -> int:
-        return self.chunk if share == 1 else 0
+        return self.chunk if share >= LATE_SHARE else 0
 
 
 async def test_checks_let_answers_pass_and_what_an_answer_needs_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
