@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean; for verification: bench-verify | equal | cheats | families | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip | bench-streams; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
+# make demo | test | check | bench | clean; for verification: bench-verify | equal | cheats | families | evasion | fuzz | economy; against strangers: redteam; for gossip: sim-gossip | bench-gossip | bench-streams; for consensus: sim | twins | crash | soak | conformance | mutants | bench-consensus | bench-ledger | bench-scale | scale | flame | big-block | chaos; for test networks: networks; for operations: monitoring | operations; for serving: clients | failover | bench-serve | bench-checks | gateway-abuse | cache | nudges | agents; for the ledger: ledger-soak | epochs; for newcomers: newcomer | package | docs.
 # Each sets up what it needs; a second run reuses it.
 PYTHON ?= python3
 PROMPT ?= What is the capital of France?
@@ -11,7 +11,7 @@ INFERENCES ?= 2000
 N ?= 1000000
 TRANSACTIONS ?= 1000000
 V := .venv/bin
-.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-streams bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents equal
+.PHONY: monitoring demo test check bench clean setup engine sim sim-gossip twins crash soak conformance mutants bench-consensus bench-gossip bench-streams bench-ledger bench-scale scale flame big-block chaos networks clients pages pages-shots pages-weight failover bench-serve bench-checks fuzz redteam bench-verify cheats families economy epochs ledger-soak package newcomer docs bench-start operations evasion gateway-abuse cache nudges agents equal
 export PROMPT
 
 setup: .venv/.package
@@ -147,6 +147,9 @@ networks: .venv/.package
 
 bench-serve: .venv/.engine
 	@$(V)/python -m testnet.bench_serve $(if $(PAIRS),--pairs $(PAIRS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
+
+bench-checks: .venv/.engine
+	@$(V)/python -m tests.tools.bench_checks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PROMPT),--prompt $(PROMPT)) $(if $(CHECKS),--checks $(CHECKS))
 
 failover: .venv/.package
 	@$(V)/python -m tests.tools.failover $(if $(STREAMS),--streams $(STREAMS)) $(if $(AGENTS),--agents $(AGENTS))

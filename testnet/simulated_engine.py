@@ -17,10 +17,11 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -99,6 +100,8 @@ class Handler(BaseHTTPRequestHandler):
     bad: str = ""
     after: int = 0
     answers: int = 0
+    running: ClassVar[set[int]] = set()  # threads that make an answer
+    made: ClassVar[dict[int, int]] = {}  # thread -> tokens of answers
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args: object) -> None:
@@ -106,6 +109,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.locked():
+            return
+        if self.path == "/metrics":
+            self.reply_raw(
+                f"vllm:num_requests_running{{}} {len(self.running)}.0\n"
+                f"vllm:generation_tokens_total{{}} {sum(self.made.values())}.0\n".encode(), 200, "text/plain"
+            )
             return
         model = {
             "id": "other" if self.bad == "other-model" else DEFAULT_MODEL,
@@ -141,12 +150,21 @@ class Handler(BaseHTTPRequestHandler):
         elif body.get("prompt_logprobs") is not None:
             self.score(body)
         else:
-            self.generate(body)
+            thread = threading.get_ident()
+            self.running.add(thread)
+            try:
+                self.generate(body)
+            except OSError:  # whoever asked left, which vLLM notices as well
+                self.close_connection = True
+            finally:
+                self.running.discard(thread)
 
     def reply(self, value: Any, status: int = 200) -> None:
-        raw = msgspec.json.encode(value)
+        self.reply_raw(msgspec.json.encode(value), status, "application/json")
+
+    def reply_raw(self, raw: bytes, status: int, kind: str) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
@@ -196,6 +214,7 @@ class Handler(BaseHTTPRequestHandler):
                 token = VOCAB + 7
                 row = np.append(row, [-9.0] * 8)
             tokens.append(token)
+            self.made[threading.get_ident()] = self.made.get(threading.get_ident(), 0) + 1
             best = {f"token_id:{t}": float(row[t]) for t in [*np.argsort(-row)[:8].tolist(), token]}
             ended = (token in ends and self.bad != "after-eos") or (self.bad == "wrong-eos" and step == 5)
             full = step + 1 == body["max_tokens"] and self.bad != "too-many"

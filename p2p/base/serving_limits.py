@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2p.base.limits import ENGINE_WATCH_S, FIRST_TOKEN_TIMEOUT_S, KIB, MAX_FRAME, MAX_NAME, MIB
+from p2p.base.limits import (
+    ENGINE_WATCH_S,
+    FIRST_TOKEN_TIMEOUT_S,
+    KIB,
+    MAX_FRAME,
+    MAX_NAME,
+    MIB,
+    SCORE_TIMEOUT_S,
+)
 
 # -- inference: requests and answers
 MAX_BODY: Final = MIB  # a request's body: 128k tokens of English text have 600 KiB
@@ -93,6 +101,13 @@ SPRINT_AGE_S: Final = 3600.0  # the same for an answer of the sprint
 MAX_QUEUED: Final = 256  # jobs of one class that wait for one model
 QUEUED_OF_ACCOUNT: Final = 64  # of these, of one account
 CHECKS_PER_NODE: Final = 2  # checks at once on one ML node: a prefill slows every answer that runs beside it
+CHECK_SHARE: Final = 1 / 8  # of an engine's time that checks get while it makes answers
+DUE_SHARE: Final = 1 / 2  # the same from the middle of a check's window on
+LATE_SHARE: Final = 3 / 4  # and when as long has passed again
+CHECK_PATIENCE_S: Final = 30.0  # after which a check is due in an engine, however long its window
+CHECK_STEP_S: Final = 0.25  # that a step of an engine with tokens of a check takes: an answer that comes waits for it
+CHECK_CHUNK_LEAST: Final = 128  # tokens of checks in such a step, on an engine however slow or fast
+CHECK_CHUNK_MOST: Final = 1 << 14
 PAID_TURN: Final = 4  # requests of own clients after which a stranger's that waits has its turn
 CHECK_TURN: Final = 16  # jobs after which a check that waits has its turn
 SPRINT_TURN: Final = 64  # and an answer of the sprint
@@ -191,4 +206,6 @@ assert MAX_PATTERN < MAX_GRAMMAR
 assert MAX_GRAMMAR + MAX_STOPS * MAX_STOP < MAX_BODY
 assert ENGINE_WATCH_S < ENGINE_QUEUE_S < QUEUE_AGE_S < FIRST_TOKEN_TIMEOUT_S / 2
 assert QUEUED_OF_ACCOUNT < MAX_QUEUED
+assert 4 * CHECK_PATIENCE_S <= SCORE_TIMEOUT_S  # so half of it is left when a check has LATE_SHARE
+assert 0 < CHECK_SHARE < DUE_SHARE < LATE_SHARE < 1
 assert MAX_METRICS_LINE * 8 < MAX_METRICS

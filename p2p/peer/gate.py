@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import trio
 
 from p2p.base.errors import Overloaded, Unavailable
+from p2p.scheduling.classes import due_at
 from p2p.scheduling.jobs import Busy, Job, Placed
 from p2p.scheduling.metrics import Metrics
 from p2p.scheduling.scheduler import Scheduler
@@ -24,6 +25,7 @@ class Place:
     """A job's place on an ML node while it runs."""
 
     node: str  # its name
+    due: float = 0.0  # on the clock: until then its job may let others pass on the ML node
     tokens: int = 0  # set by whoever works: used so far, prompt included
     waited_s: float = 0.0
 
@@ -62,7 +64,7 @@ class Gate:
         try:
             if not isinstance(found, Placed):
                 found = await self._wait(ticket)
-            place = Place(found.node, waited_s=self.clock() - began)
+            place = Place(found.node, due_at(job, began), waited_s=self.clock() - began)
             yield place
         except Unavailable as error:
             if error.field == "ml_node" and place is not None:

@@ -6,6 +6,7 @@ Law: frozen. A peer has one of these or None, so nobody sees an engine without i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from p2p.base.body import Body
 from p2p.base.errors import ConfigError, Unavailable
@@ -19,6 +20,15 @@ from p2p.verification.profile import family
 from p2p.verification.sampling import Sampling
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """An engine that puts answers before checks."""
+
+    def by(self, due: float) -> Engine:
+        """The same engine, for checks that are due at that time, in seconds since 1970."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReadyEngine:
     """An ML node that answers, and all that this peer knows of it."""
@@ -28,6 +38,11 @@ class ReadyEngine:
     eos_ids: frozenset[int]  # tokens that end an answer
     stack: str = StackClass.CPU_BF16  # what the header of each artifact names
     text: ModelText | None = None  # None: the model's files are not here, and this peer serves and checks nobody
+
+    def checks_by(self, due: float) -> Engine:
+        """`checks`, for one that lets answers pass until it is due, in seconds since 1970; where the engine cannot, it
+        is done in turn."""
+        return self.checks.by(due) if isinstance(self.checks, Patient) else self.checks
 
     def words(self) -> ModelText:
         """The model's text. Raises Unavailable without its files."""

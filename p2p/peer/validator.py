@@ -10,6 +10,7 @@ peer's ML node (stage 1), commit; reveal when the chain says so.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,9 +33,11 @@ from p2p.machine.tracing import EACH, Fact, about
 from p2p.metrics.peer import CHECK_S, CHECKS, CHECKS_FAILED, PEER
 from p2p.metrics.registry import Registry
 from p2p.peer.asked import Asked, open_question, wrong_text
+from p2p.peer.gate import Place
 from p2p.peer.payload_sources import FoundPayload, PayloadSearch, open_payload
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.scheduled import HoldPlace, check_job
+from p2p.scheduling.classes import due_at
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, statistics, tape
 from p2p.verification.duty import reveal_positions
@@ -196,13 +199,12 @@ class Validator:
         wrong = await trio.to_thread.run_sync(self.exact, artifact, claim, seed, ready, asked)
         if wrong is not None:
             return Opinion(check.refused(wrong))
-        async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as node:
-            ready = self.engine_at(node) or ready
+        async with self._place(duty, claim, len(asked.prompt) + len(artifact.tokens)) as place:
+            ready = self.engine_at(place.node) or ready
             await self.load.give_way(GIVE_WAY_CHECK_S)
+            engine = ready.checks_by(time.time() + place.due - trio.current_time())
             try:
-                rows = await rows_of(
-                    ready.checks, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP
-                )
+                rows = await rows_of(engine, asked.prompt, artifact, body, asked.sampling, statistics.ROW_TOP)
             except InvalidRequest as error:
                 if error.field != "tokens":
                     raise Unavailable(error.message, field="ml_node") from error
@@ -211,17 +213,17 @@ class Validator:
         return Opinion(await trio.to_thread.run_sync(weigh), rows)
 
     @asynccontextmanager
-    async def _place(self, duty: Duty, claim: Claim, tokens: int) -> AsyncIterator[str]:
-        """A place for a check's prefill: the ML node's name, '' without a scheduler. Raises Overloaded: tried again at
-        the next height."""
+    async def _place(self, duty: Duty, claim: Claim, tokens: int) -> AsyncIterator[Place]:
+        """A place for a check's prefill, of no ML node without a scheduler. Raises Overloaded: tried again at the next
+        height."""
+        now, left = trio.current_time(), max(duty.closes - self.chain.height(), 1)
+        job = check_job(claim.request.model, tokens, now + left * CHECK_HEIGHT_S)
         if self.place is None:
             async with self._places:
-                yield ""
+                yield Place("", due_at(job, now))
             return
-        left = max(duty.closes - self.chain.height(), 1)
-        job = check_job(claim.request.model, tokens, trio.current_time() + left * CHECK_HEIGHT_S)
         async with self.place(job) as place:
-            yield place.node
+            yield place
             place.tokens = tokens
 
     def exact(

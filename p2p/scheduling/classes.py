@@ -51,6 +51,11 @@ def ends(job: Job, since: float) -> float:
     return last if job.begin_by is None else min(last, job.begin_by)
 
 
+def due_at(job: Job, since: float) -> float:
+    """When half of the time is over within which it must begin: from then on it is urgent."""
+    return (since + ends(job, since)) / 2
+
+
 def is_urgent(job: Job, since: float, now: float) -> bool:
-    """Whether half of the time is over within which it must begin."""
-    return job.begin_by is not None and now - since >= (job.begin_by - since) / 2
+    """Whether a job that must begin by some time is urgent."""
+    return job.begin_by is not None and now >= due_at(job, since)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from p2p.base.serving_limits import MAX_METRICS, MAX_METRICS_LINE, MAX_METRICS_LINES
 
 RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+BY_REASON, DEFERRED = "vllm:num_requests_waiting_by_reason", "deferred"
 USAGE, CACHE = "vllm:kv_cache_usage_perc", "vllm:cache_config_info"
 MADE, PREEMPTED = "vllm:generation_tokens_total", "vllm:num_preemptions_total"
-NAMES = frozenset({RUNNING, WAITING, USAGE, CACHE, MADE, PREEMPTED})
+NAMES = frozenset({RUNNING, WAITING, BY_REASON, USAGE, CACHE, MADE, PREEMPTED})
 MOST = 10**12  # a larger number is no count of requests or tokens
 
 _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]{0,127})(?:\{(.*)\})?[ \t]+([0-9A-Za-z.+-]{1,40})(?:[ \t]+-?\d{1,20})?")
@@ -31,7 +32,7 @@ class Metrics:
     """One look at an engine. None: it does not say."""
 
     running: int | None = None  # requests in its batch
-    waiting: int | None = None  # requests in its own queue
+    waiting: int | None = None  # requests in its own queue, for want of room; checks that let answers pass are none
     kv_tokens: int | None = None  # that its KV cache holds
     kv_usage: float | None = None  # share of it in use, 0 to 1; blocks that only the prefix cache keeps count as free
     made: int | None = None  # output tokens since it started
@@ -50,14 +51,19 @@ def parse_metrics(text: str) -> Metrics:
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
     capacity: list[int] = []
+    deferred = 0.0
     for name, labels, value in _samples(text):
         if name == CACHE:
             if (tokens := _capacity(labels)) is not None:
                 capacity.append(tokens)
+        elif name == BY_REASON:
+            deferred += value if labels.get("reason") == DEFERRED and 0 <= value <= MOST else 0.0
         elif 0 <= value <= MOST:
             sums[name] = sums.get(name, 0.0) + value
             counts[name] = counts.get(name, 0) + 1
     usage = sums[USAGE] / counts[USAGE] if USAGE in sums else None
+    if WAITING in sums:
+        sums[WAITING] = max(sums[WAITING] - deferred, 0.0)
     return Metrics(
         _whole(sums, RUNNING), _whole(sums, WAITING), min(sum(capacity), MOST) if capacity else None,
         min(usage, 1.0) if usage is not None else None, _whole(sums, MADE), _whole(sums, PREEMPTED),

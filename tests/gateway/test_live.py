@@ -25,12 +25,16 @@ from tests.tools.abuse.scene import Scene
 openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
 anthropic = pytest.importorskip("anthropic", reason="the SDK anthropic is not installed")
 pytestmark = pytest.mark.network
+CONTEXT = 1 << 15
+RUNNING, MADE = "vllm:num_requests_running{}", "vllm:generation_tokens_total{}"
 ASKED = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    found = Net(tmp_path_factory.mktemp("gateway") / "net")
+    found = Net(
+        tmp_path_factory.mktemp("gateway") / "net", context_tokens=CONTEXT, shared_flags=["--context", str(CONTEXT)]
+    )
     yield found
     found.close()
 
@@ -107,6 +111,36 @@ def test_a_stop_string_ends_the_answer_and_is_not_shown(url: str) -> None:
     found = client.completions.create(**asked, stop=[stop]).choices[0]
     assert found.text == text[: text.index(stop)]
     assert found.finish_reason == "stop"
+
+
+def test_a_client_that_leaves_ends_its_answer_in_the_engine_too(net: Net, url: str) -> None:
+    """Streamed or whole: an answer of minutes ends within a second or so, and what was made of it is booked."""
+    asked = {"model": DEFAULT_MODEL, "messages": ASKED, "max_tokens": CONTEXT - 1000, "ignore_eos": True}
+    most = CONTEXT // 4  # tokens of each; it is far less, also where everything is slow
+    before = load(net)[MADE]
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=asked | {"stream": True}, timeout=60) as answer:
+        assert answer.status_code == 200
+        name = answer.headers["x-folkmoot-inference"]
+        next(line for line in answer.iter_lines() if '"content":"' in line)
+    found = net.final(name)
+    assert found["finish_reason"] == "stopped", found
+    assert 0 < found["output_tokens"] < most
+    until(lambda: load(net)[RUNNING] == 0)
+    streamed = load(net)[MADE] - before
+    print("streamed, then left: booked", found["output_tokens"], "made", streamed, "of", asked["max_tokens"])
+    assert found["output_tokens"] <= streamed < most
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=httpx.Timeout(60, read=1.5))
+    until(lambda: load(net)[RUNNING] == 0)
+    whole = load(net)[MADE] - before - streamed
+    print("whole, left after 1.5 s: made", whole)
+    assert whole < most
+
+
+def load(net: Net) -> dict[str, float]:
+    """What the engine says of itself."""
+    page = httpx.get(next(iter(net.urls.values())) + "/metrics").text
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in page.splitlines())}
 
 
 def test_an_answer_bound_to_a_schema_is_valid(url: str) -> None:

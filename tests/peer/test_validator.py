@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +35,7 @@ from p2p.machine.load import Load
 from p2p.peer import validator
 from p2p.peer.outbox import Outbox
 from p2p.peer.ready_engine import ReadyEngine
-from p2p.peer.validator import Validator, next_ranks
+from p2p.peer.validator import CHECK_HEIGHT_S, Validator, next_ranks
 from p2p.text.vocabulary import text_hash
 from p2p.verification import artifact as artifacts
 from p2p.verification import tape
@@ -96,6 +97,21 @@ class FakeEngine:
         if self.fail:
             raise Unavailable("down", field="ml_node")
         return tuple(rows(self.toy, tuple(output_tokens)))
+
+
+class Ordered(FakeEngine):
+    """Puts answers before checks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: list[float] = []
+
+    def by(self, due: float) -> FakeEngine:
+        self.due.append(due)
+        return FakeEngine()
+
+    async def score(self, prompt_tokens: Any, output_tokens: Any, top: int) -> Any:
+        raise AssertionError("asked as if it were an answer")
 
 
 class FakeStream:
@@ -215,6 +231,14 @@ async def test_it_reveals_nothing_that_it_did_not_commit_to() -> None:
     chain.duties = [duty(b"\x01" * 32)]
     await lab.height()
     assert lab.sent() == []
+
+
+async def test_its_checks_let_answers_pass_until_half_of_its_time_is_over() -> None:
+    engine = Ordered()
+    lab, now = Lab(FakeChain(), engine=engine), time.time()
+    await committed(lab)
+    (due,) = engine.due
+    assert 0 <= due - now - (67 - lab.chain.top) * CHECK_HEIGHT_S / 2 <= time.time() - now + 0.01
 
 
 async def test_another_model_is_invalid() -> None:

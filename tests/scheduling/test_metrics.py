@@ -36,6 +36,16 @@ def test_engines_behind_one_url_are_added_up_and_their_usage_is_the_mean() -> No
     assert parse_metrics("\n".join(lines)) == Metrics(7, 1, 3200, 0.5)
 
 
+def test_what_lets_others_pass_does_not_wait_for_room() -> None:
+    """Else checks that sit out would keep answers from an engine that has room for them."""
+    both = REAL.replace('reason="capacity"} 2.0', 'reason="capacity"} 1.0').replace(
+        'reason="deferred"} 0.0', 'reason="deferred"} 1.0'
+    )
+    assert parse_metrics(both).waiting == 1
+    assert parse_metrics(both.replace('reason="deferred"} 1.0', 'reason="deferred"} 9.0')).waiting == 0
+    assert parse_metrics(both.replace('reason="deferred"} 1.0', 'reason="deferred"} NaN')).waiting == 2
+
+
 def test_blocks_times_their_size_is_taken_only_where_the_capacity_is_not_said() -> None:
     both = 'vllm:cache_config_info{block_size="16",kv_cache_size_tokens="999",num_gpu_blocks="100"} 1'
     assert parse_metrics(both).kv_tokens == 999

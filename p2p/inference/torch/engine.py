@@ -10,8 +10,10 @@ Importing this module imports torch, which takes seconds: import it where it is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from p2p.base.serving_limits import MAX_ENGINE_QUEUE, MAX_ENGINE_ROWS
 from p2p.inference.torch.decode import Decoder
 from p2p.inference.torch.model import TorchModel
 from p2p.inference.torch.worker import Delivery, Score, Ticket, Worker
+from p2p.scheduling.turns import ANSWER, priority_of
 from p2p.verification.engine import Job, Row, TokenStep
 
 __all__ = ["TorchEngine", "TorchModel", "torch_engine"]
@@ -45,6 +48,13 @@ class TorchEngine:
         self.model = model
         self._worker = Worker(model, rows, queue, decoder)
         self._worker.start()
+        self._due = ANSWER
+
+    def by(self, due: float) -> TorchEngine:
+        """The same engine, for checks that let answers pass until that time, in seconds since 1970."""
+        other = copy(self)
+        other._due = priority_of(due, time.time())
+        return other
 
     @property
     def stack(self) -> str:
@@ -66,10 +76,10 @@ class TorchEngine:
             ticket.cancelled = True
 
     async def score(self, prompt_tokens: Sequence[int], output_tokens: Sequence[int], top: int) -> tuple[Row, ...]:
-        return await self._scored(Score(tuple(prompt_tokens), tuple(output_tokens), top))
+        return await self._scored(Score(tuple(prompt_tokens), tuple(output_tokens), top, self._due))
 
     async def replay(self, job: Job, top: int) -> tuple[Row, ...]:
-        return await self._scored(Score((*job.prompt_tokens, *job.begun), job.prefix, top, job))
+        return await self._scored(Score((*job.prompt_tokens, *job.begun), job.prefix, top, self._due, job))
 
     async def _scored(self, work: Score) -> tuple[Row, ...]:
         ticket, receive = _ticket(work, 1)

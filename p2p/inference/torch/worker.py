@@ -2,7 +2,7 @@
 every ticket gets an end.
 
 Between two steps of the batch the thread drops cancelled rows, lets waiting jobs join, and scores at most one
-sequence. It has no event loop.
+sequence; a check only when it is the turn of checks (scheduling/turns.py). It has no event loop.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from p2p.base.errors import InvalidRequest, Overloaded, Unavailable
 from p2p.base.limits import TOKEN_TIMEOUT_S
 from p2p.inference.torch.decode import Decoder, Event, admit
+from p2p.scheduling import turns
 from p2p.verification.engine import Job, Row, Tokens, TokenStep
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Score:
     prompt_tokens: Tokens
     output_tokens: Tokens
     top: int  # candidates per output position
+    due: int = turns.ANSWER  # it lets answers pass until then, seconds since 1970
     job: Job | None = None  # its answer is replayed too: rows are marked
 
 
@@ -42,6 +44,7 @@ class Ticket:
     work: Job | Score
     deliver: Callable[[Delivery], None]  # called in the worker's thread; must not block
     cancelled: bool = False  # set by the owner: nothing is delivered after that
+    since: float = field(default_factory=time.time)
 
     def give(self, item: Delivery) -> None:
         if self.cancelled:
@@ -64,6 +67,7 @@ class Worker:
         self._waiting: deque[Ticket] = deque()
         self._change = threading.Condition()
         self._closing = False
+        self._turns = turns.Turns()
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="torch-engine", daemon=True)
 
@@ -136,15 +140,27 @@ class Worker:
             self._score(score)
 
     def _take(self) -> tuple[list[Ticket], Ticket | None]:
-        """The jobs that may join now, and the first score. Jobs keep their order, and so do scores."""
+        """The jobs that may join now, and a score: one that is part of an answer, else the check that is due first.
+        Jobs keep their order, and so do scores that are due together."""
         with self._change:
             live = [ticket for ticket in self._waiting if not ticket.cancelled]
             jobs = [ticket for ticket in live if isinstance(ticket.work, Job)]
             jobs = jobs[: admit([t.work for t in jobs if isinstance(t.work, Job)], self._decoder.free)]
-            score = next((ticket for ticket in live if isinstance(ticket.work, Score)), None)
+            score = self._first_score(live)
             taken = {id(ticket) for ticket in (*jobs, score)}
             self._waiting = deque(ticket for ticket in live if id(ticket) not in taken)
         return jobs, score
+
+    def _first_score(self, live: list[Ticket]) -> Ticket | None:
+        scores = [(ticket.work.due, at, ticket) for at, ticket in enumerate(live) if isinstance(ticket.work, Score)]
+        if not scores:
+            return None
+        due, _, first = min(scores)
+        if not turns.is_check(due):
+            return first
+        alone = not self._decoder.tags and not any(isinstance(ticket.work, Job) for ticket in live)
+        share = 1.0 if alone else turns.share(due, first.since, time.time())
+        return first if self._turns.tokens(time.monotonic(), share) else None
 
     def _join(self, tickets: list[Ticket]) -> None:
         """Prefill new jobs together; when that fails, one by one, so that only the job that caused it fails."""
@@ -171,8 +187,9 @@ class Worker:
                 self._join([ticket])
 
     def _score(self, ticket: Ticket) -> None:
-        work = ticket.work
+        work, began = ticket.work, time.monotonic()
         assert isinstance(work, Score)
+        self._turns.begun()
         try:
             if work.job is not None:
                 ticket.give(self._model.replayed_rows(work.job, work.top))
@@ -180,6 +197,8 @@ class Worker:
                 ticket.give(self._model.prefill_rows(work.prompt_tokens, work.output_tokens, work.top))
         except Exception as error:
             _fail(ticket, error)
+        now = time.monotonic()
+        self._turns.ended(now, now - began, len(work.prompt_tokens) + len(work.output_tokens))
 
     @staticmethod
     def _give(events: list[Event]) -> None:

@@ -3,22 +3,28 @@ Unavailable within a time limit."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 import httpx
 import msgspec
+import structlog
 
 from p2p.base.errors import InvalidRequest, Unavailable
 from p2p.base.keys import digest
 from p2p.base.limits import FIRST_TOKEN_TIMEOUT_S, MIB, SCORE_TIMEOUT_S, TOKEN_TIMEOUT_S
 from p2p.base.serving_limits import TOP_RANKS
 from p2p.inference.vllm import tape_args
+from p2p.scheduling.turns import ANSWER, priority_of
 from p2p.verification.engine import Job, Row, TokenStep
 from p2p.verification.marks import MarkedRow
+
+log = structlog.get_logger()
 
 UNIX = "unix:"  # prefix of a URL that names a Unix socket
 # sent always: vLLM fills in what a request leaves out from the model's generation_config.json, a repetition penalty
@@ -38,6 +44,18 @@ class Look(Enum):
 
 
 UNKNOWN_ID = "out of vocabulary"  # in what vLLM says of an id that the model does not have
+PRIORITY = "priority"  # the field, and the word in what a server says that orders nothing
+
+
+@dataclass(slots=True)
+class _Order:
+    """Whether a server takes priorities, as far as it is known; shared by all clients that `by` made."""
+
+    is_known: bool = True
+
+
+class _NoPriorities(Exception):
+    """A server refused a request for its priority."""
 
 
 class VllmClient:
@@ -48,6 +66,15 @@ class VllmClient:
         self.url = url.rstrip("/")
         self.model = model
         self._http = http_client(self.url, key, httpx.Timeout(10.0, read=first_token_s))
+        self._due = ANSWER  # what is asked is a check, and due at that time, in seconds since 1970
+        self._order = _Order()
+
+    def by(self, due: float) -> VllmClient:
+        """The same engine, for questions that let answers pass and are due at that time, in seconds since 1970
+        (answers_first.py). One that was started without priorities does them in turn."""
+        other = copy(self)
+        other._due = priority_of(due, time.time())
+        return other
 
     async def health(self) -> bool:
         return await self.look() is Look.THERE
@@ -123,7 +150,7 @@ class VllmClient:
         if not output_tokens:
             return []
         most = SCORE_BYTES + len(output_tokens) * (top + 2) * ENTRY_BYTES
-        raw = await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S, most=most)
+        raw = await self._post_in_order(body, most)
         try:
             rows = msgspec.json.decode(raw, type=_Scores).choices[0].prompt_logprobs[-len(output_tokens) :]
             found = [row for row in rows if row is not None]
@@ -132,6 +159,21 @@ class VllmClient:
         if len(found) != len(output_tokens):
             raise Unavailable("the ML node scored another number of tokens", field="ml_node")
         return found
+
+    async def _post_in_order(self, body: dict[str, Any], most: int) -> bytes:
+        """A score, with its priority where the server takes one."""
+        if self._due != ANSWER and self._order.is_known:
+            try:
+                return await self._post_raw(
+                    "/v1/completions", {**body, PRIORITY: self._due}, timeout_s=SCORE_TIMEOUT_S, most=most
+                )
+            except _NoPriorities:
+                self._order.is_known = False
+                log.warning(
+                    "the ML node takes no priorities, so answers wait for checks; start it with "
+                    "--scheduling-policy priority", ml_node=self.url,
+                )
+        return await self._post_raw("/v1/completions", body, timeout_s=SCORE_TIMEOUT_S, most=most)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -153,7 +195,7 @@ class VllmClient:
         found = bytearray()
         try:
             async with self._http.stream("POST", path, json=body, timeout=timeout_s) as answer:
-                await _check_status(answer)
+                await _check_status(answer, ordered=PRIORITY in body)
                 async for part in answer.aiter_bytes():
                     found += part
                     if len(found) > most:
@@ -181,8 +223,9 @@ class VllmClient:
             yield rest
 
 
-async def _check_status(answer: httpx.Response) -> None:
-    """Raises Unavailable with the beginning of what the server says, unless it is the answer."""
+async def _check_status(answer: httpx.Response, *, ordered: bool = False) -> None:
+    """Raises Unavailable with the beginning of what the server says, unless it is the answer; _NoPriorities where that
+    is about the priority of a request. ordered: it has one."""
     if answer.status_code == 200:
         return
     said = b""
@@ -191,6 +234,8 @@ async def _check_status(answer: httpx.Response) -> None:
         if len(said) > 300:
             break
     text = said[:300].decode(errors="replace")
+    if answer.status_code == 400 and ordered and PRIORITY in text.lower():
+        raise _NoPriorities
     if answer.status_code == 400 and UNKNOWN_ID in text:
         raise InvalidRequest(f"the ML node refuses the tokens: {text}", field="tokens")
     raise Unavailable(f"the ML node answers {answer.status_code}: {text}", field="ml_node")

@@ -76,7 +76,8 @@ def command(model: Path, name: str, where: Sequence[str], flags: Sequence[str]) 
         *where,
         "--dtype", "bfloat16", "--max-logprobs", "64", "--enforce-eager", "--disable-uvicorn-access-log",
         "--logits-processors", "p2p.inference.vllm.tape:TapeProcessor", "--enable-prefix-caching",
-        "--enable-prompt-tokens-details", *cpu, *flags,
+        "--enable-prompt-tokens-details", "--scheduling-policy", "priority",
+        "--scheduler-cls", "p2p.inference.vllm.answers_first.scheduler", *cpu, *flags,
     ]
 
 

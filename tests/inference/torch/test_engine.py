@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import trio.testing
 
 from p2p.base.body import Grammar, GrammarKind
 from p2p.base.errors import ConfigError, InvalidRequest, Overloaded, Unavailable
+from p2p.base.serving_limits import LATE_SHARE
 from p2p.base.types import Params, StackClass
 from p2p.inference.selftest import Wanted
 from p2p.inference.stack.model import MODEL_NAME, prepare_model
@@ -26,6 +28,7 @@ from p2p.peer.config import make_config
 from p2p.peer.ml_node import run_ml_node
 from p2p.peer.ready_engine import ReadyEngine
 from p2p.peer.roles import Roles
+from p2p.scheduling.turns import Turns
 from p2p.verification import tape
 from p2p.verification.engine import Job, TokenStep
 
@@ -161,6 +164,44 @@ async def test_a_full_queue_refuses_and_a_cancelled_request_frees_its_row() -> N
         gate.release(10)
     assert found == [[1], [1]]
     assert not decoder.rows
+    await engine.aclose()
+
+
+class NeverTheirTurn(Turns):
+    def tokens(self, now: float, share: float) -> int:
+        return self.chunk if share >= LATE_SHARE else 0
+
+
+async def test_checks_let_answers_pass_and_what_an_answer_needs_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Semaphore(0)
+    engine, decoder = fake_engine(gate, rows=2)
+    monkeypatch.setattr(engine._worker, "_turns", NeverTheirTurn())
+    scored: list[tuple[str, int]] = []  # what, beside how many answers
+
+    def prefill(prompt: Sequence[int], output: Sequence[int], top: int) -> tuple[dict[int, float], ...]:
+        scored.append(("check" if prompt[0] == 1 else "beginning", len(decoder.rows)))
+        return tuple({token: -float(top)} for token in output)
+
+    monkeypatch.setattr(engine.model, "prefill_rows", prefill)
+    async with trio.open_nursery() as nursery:
+        running = engine.generate(job(5))
+        assert (await anext(running)).token == 1  # its next step waits at the gate
+        nursery.start_soon(engine.by(time.time() + 3600).score, (1,), (4, 5), 32)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(engine.score, (2,), (4, 5), 32)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.release(5)
+        assert [step.token async for step in running] == [2, 3, 4, 5]
+    assert scored == [("beginning", 1), ("check", 0)]
+    running = engine.generate(job(1000))
+    assert (await anext(running)).token == 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.by(0.0).score, (1,), (4, 5), 32)
+        await trio.testing.wait_all_tasks_blocked()
+        gate.release(5)
+    assert scored[2:] == [("check", 1)], "past due"
+    await running.aclose()
+    gate.release(5)
     await engine.aclose()
 
 

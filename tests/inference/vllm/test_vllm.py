@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -33,6 +35,7 @@ from p2p.inference.stack.model import MODEL_NAME, eos_ids, prepare_model, read_t
 from p2p.inference.vllm.engine import VllmClient, http_client
 from p2p.inference.vllm.server import vllm_server
 from p2p.inference.vllm.tape_args import pack
+from p2p.scheduling.metrics import Metrics, parse_metrics
 from p2p.text.vocabulary import parse_vocabulary
 from p2p.verification import artifact as artifacts
 from p2p.verification import check, profile, tape
@@ -89,6 +92,8 @@ async def test_real_engine(tmp_path: Path) -> None:
         await ended_and_begun(client, prompt)
         await cached(client)
         await long_prompts_cost_no_rows(client)
+        await answers_before_checks(client)
+        await let_go_at_once(client, url)
         await self_test(client, Wanted(MODEL_NAME, 512, frozenset(ENDS)))
     with pytest.raises(Unavailable):
         await client.score(prompt, prompt[:3], 32)
@@ -210,10 +215,13 @@ async def refused(url: str, job: Job) -> None:
         assert (await http.post("/v1/completions", json=base)).status_code == 200
 
 
-async def preemptions(url: str) -> float:
+async def preemptions(url: str) -> int:
+    return (await load(url)).preempted or 0
+
+
+async def load(url: str) -> Metrics:
     async with http_client(url, "", httpx.Timeout(PATIENCE_S)) as http:
-        lines = (await http.get("/metrics")).text.splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("vllm:num_preemptions_total"))
+        return parse_metrics((await http.get("/metrics")).text)
 
 
 SCHEMA = {
@@ -310,6 +318,55 @@ async def long_prompts_cost_no_rows(client: VllmClient) -> None:
     assert len(limited) < len(whole) // 50
     everything = json.loads(whole)["choices"][0]["prompt_logprobs"][-3:]
     assert [{int(t): entry["logprob"] for t, entry in row.items()} for row in everything] == [dict(row) for row in rows]
+
+
+async def answers_before_checks(client: VllmClient) -> None:
+    """Checks come while an answer is made. It is at its end before they are, though theirs is the work of a few of its
+    tokens; and neither it nor they have other bits than alone."""
+    job = Job(asked("Tell me about the sea."), 60, PARAMS, SEED, ends=ENDS)
+    prompts = [tuple(range(100 + at, 500 + at)) for at in range(8)]
+    alone = [bits(step) for step in await collect(client.generate(job))]
+    scores = [await client.score(prompt[:-4], prompt[-4:], 64) for prompt in prompts]
+    order: list[str] = []
+    async with trio.open_nursery() as nursery:
+
+        async def check(at: int) -> None:
+            engine = client.by(0.0)
+            engine._due = int(time.time()) + 3600  # longer than `by` lets it wait: this machine may be busy
+            assert await engine.score(prompts[at][:-4], prompts[at][-4:], 64) == scores[at]
+            order.append("check")
+
+        steps = []
+        async with aclosing(client.generate(job)) as tokens:
+            async for step in tokens:
+                steps.append(step)
+                if len(steps) == 1:
+                    for at in range(len(prompts)):
+                        nursery.start_soon(check, at)
+        order.append("answer")
+    print("answers before checks:", order)
+    assert [bits(step) for step in steps] == alone
+    assert order[-1] == "check"
+    assert order.index("answer") <= len(prompts) // 2
+    assert await client.by(0.0).score(prompts[0][:-4], prompts[0][-4:], 64) == scores[0], "one that is past due"
+
+
+def bits(step: TokenStep) -> tuple[object, ...]:
+    return step.token, step.logprob, step.top
+
+
+async def let_go_at_once(client: VllmClient, url: str) -> None:
+    """Nobody reads an answer any more: the engine makes no more of it than what is on its way."""
+    before = (await load(url)).made or 0
+    endless = Job(asked("Count."), 440, Params(0, min_tokens=440), SEED, ends=ENDS)
+    async with aclosing(client.generate(endless)) as tokens:
+        for _ in range(3):
+            await anext(tokens)
+    while (await load(url)).running:
+        await trio.sleep(0.1)
+    made = ((await load(url)).made or 0) - before
+    print("made of an answer of 440 tokens that was left after 3:", made)
+    assert 3 <= made < 200
 
 
 def asked(question: str) -> tuple[int, ...]:
