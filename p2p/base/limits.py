@@ -183,6 +183,7 @@ RESERVATION_S: Final = 3600.0  # for which a relay keeps a place for a peer
 RESERVATION_LEAST_S: Final = 60.0  # a reservation is taken to last at least so long, whatever the relay's clock says
 RELAYS: Final = 2  # relays at which a peer that can only dial out has a place
 TELL_AGAIN_S: Final = 5.0  # before a peer is greeted again that did not hear at which relays we are
+TELLS: Final = 3  # times that it is told
 RELAY_PAUSE_S: Final = 5.0  # before a relay that refused is asked again; then twice as long each time
 RELAY_PAUSE_MAX_S: Final = 600.0
 CIRCUIT_S: Final = 3600.0  # one connection through a relay

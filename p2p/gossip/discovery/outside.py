@@ -7,7 +7,8 @@ Law: a peer learns by itself, within seconds of its first connection, whether an
   ourselves only those are asked: whoever dials us must not become our witness by that.
 - OUT-2: peers on this machine are no witnesses, and a peer that listens nowhere asks nobody.
 - OUT-3: when what others should be told changes, all connected peers are greeted anew; whom that does not reach
-  is greeted again TELL_AGAIN_S later, while it is connected. Else it would know us at relays that we left.
+  is greeted again TELL_AGAIN_S later, TELLS times at most. Else it would know us at relays that we left. All are
+  greeted at once, so that those who never answer do not keep us from our relays.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from p2p.base.limits import (
     DIAL_BACK_FIRST_S,
     MAX_CIRCUIT_MESSAGE,
     TELL_AGAIN_S,
+    TELLS,
     WITNESSES,
 )
 from p2p.gossip.connections.guards import group_at, host_of
@@ -75,7 +77,7 @@ class Asking:
         """places: those that this host gives as a relay."""
         self._net, self._places = net, places
         self._told: object = net.outside.told(trio.current_time())
-        self._untold: set[str] = set()  # connected peers that have not heard it
+        self._untold: dict[str, int] = {}  # connected peers that have not heard it: how often they may still be told
         self._tell_at = 0.0  # not before this time, in own time
         self._asked: dict[str, float] = {}  # when each connected peer was asked
         self._said = ""  # the newest verdict in the log
@@ -171,7 +173,7 @@ class Asking:
             elif verdict is Verdict.OPEN:
                 holding.release()
             if (told := net.outside.told(trio.current_time())) != self._told:
-                self._told, self._untold, self._tell_at = told, set(net.connected()), 0.0
+                self._told, self._untold, self._tell_at = told, dict.fromkeys(net.connected(), TELLS), 0.0
             if self._untold and own_time() >= self._tell_at:
                 await self._tell()
 
@@ -205,12 +207,18 @@ class Asking:
 
     async def _tell(self) -> None:
         """OUT-3."""
-        for peer in sorted(self._untold & set(self._net.connected())):
-            try:
-                await self._net.greet(peer)
-            except FolkmootError as error:
-                log.debug("telling %s our addresses: %s", peer, error)
-            else:
-                self._untold.discard(peer)
-        self._untold &= set(self._net.connected())
+        linked = set(self._net.connected())
+        self._untold = {peer: left for peer, left in self._untold.items() if left and peer in linked}
+        async with trio.open_nursery() as nursery:
+            for peer in self._untold:
+                nursery.start_soon(self._tell_one, peer)
         self._tell_at = own_time() + TELL_AGAIN_S
+
+    async def _tell_one(self, peer: str) -> None:
+        self._untold[peer] -= 1
+        try:
+            await self._net.greet(peer)
+        except FolkmootError as error:
+            log.debug("telling %s our addresses: %s", peer, error)
+        else:
+            self._untold[peer] = 0

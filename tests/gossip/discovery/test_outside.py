@@ -13,7 +13,7 @@ import trio.testing
 
 from p2p.base.codec import decode, encode
 from p2p.base.errors import Unavailable
-from p2p.base.limits import DIAL_BACK_EVERY_S, DIAL_BACK_FIRST_S, RELAYS, RESERVATION_S, WITNESSES
+from p2p.base.limits import DIAL_BACK_EVERY_S, DIAL_BACK_FIRST_S, RELAYS, RESERVATION_S, TELLS, WITNESSES
 from p2p.base.types import VERSION
 from p2p.gossip.connections.budget import Budgets, relayed_group
 from p2p.gossip.connections.guards import RELAYED
@@ -52,6 +52,7 @@ class Net:
         self.me, self.outside, self.code, self.status = ME, Outside(ME, known), code, Status.OK
         self.made: dict[str, Any] = {}
         self.busy = set[str]()
+        self.deaf = Counter[str]()  # greetings that each does not hear
         self.asked, self.reserved, self.told = list[tuple[float, str]](), list[tuple[float, str]](), list[str]()
 
     def add(self, number: int, direction: str = "outbound", host: str = "") -> str:
@@ -82,8 +83,10 @@ class Net:
     async def greet(self, peer: str) -> None:
         await trio.lowlevel.checkpoint()
         self.told.append(peer)
-        if peer in self.busy:
-            self.busy.discard(peer)
+        if peer in self.deaf:
+            self.deaf[peer] -= 1
+            self.deaf += Counter()
+            await trio.sleep(6.0)
             raise Unavailable("it is late", field="peer")
 
     async def open_raw(self, peer: str, protocol: str) -> Any:
@@ -195,7 +198,10 @@ async def test_places_are_taken_renewed_and_replaced_and_others_are_told(
     assert all(gone not in address for address in net.outside.to_name((), trio.current_time()))
 
 
-async def test_whom_a_greeting_does_not_reach_is_told_again(autojump_clock: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize("misses", [1, 1000])
+async def test_whom_a_greeting_does_not_reach_is_told_again_but_not_for_ever(
+    misses: int, autojump_clock: trio.testing.MockClock,
+) -> None:
     """OUT-3. Before: a peer that was late once knew us only at relays which we left."""
     net = Net("timeout", Verdict.CLOSED)
     for number in range(1, 5):
@@ -204,9 +210,9 @@ async def test_whom_a_greeting_does_not_reach_is_told_again(autojump_clock: trio
     net.told.clear()
     del net.made[next(iter(net.outside.holding.places))]
     late = next(iter(net.made))
-    net.busy.add(late)
-    await net.run(20)
-    assert Counter(net.told) == Counter([*net.made, late])
+    net.deaf[late] = misses
+    await net.run(120)
+    assert Counter(net.told) == Counter([*net.made, *[late] * min(misses, TELLS - 1)])
 
 
 async def test_a_relay_that_refuses_is_not_pressed(autojump_clock: trio.testing.MockClock) -> None:
