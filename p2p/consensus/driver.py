@@ -80,6 +80,7 @@ class Driver:
         self._proposer = Proposer(key, network, app, self.signer, self.evidence, timing, clock)
         self.check = ProposalCheck(network, app, self.pace)
         self._out: list[Output] = []
+        self._took_ms = 0  # from the beginning of the last height to its decision
         self._new_height()
         self.inbox = Inbox(self, network)
 
@@ -92,7 +93,7 @@ class Driver:
         schedule = ProposerSchedule(self.validators, self._priorities)
         self.machine = Machine(self._key.public, self.validators, schedule)
         self.signer.start_height(self.height, self.validators)
-        self.check.start_height()
+        self.check.start_height(self.previous)
         self._waiting = False  # for transactions, before this height begins
         self._begun_ms: int | None = None  # when this height began
 
@@ -161,8 +162,7 @@ class Driver:
             yield from self._begin()
         else:
             self._waiting = True
-            rest_ms = self.pace.now.empty_block_interval_ms - self.pace.now.block_interval_ms
-            self._set_timer(rest_ms, StartHeight(self.height, even_if_empty=True))
+            self._set_timer(self.pace.rest_ms(self._took_ms), StartHeight(self.height, even_if_empty=True))
 
     def _begin(self) -> Resumable[None]:
         """Enter round 0 of this height."""
@@ -288,8 +288,8 @@ class Driver:
 
     def _keep_pace(self, round_: int) -> None:
         """Rule A. A height that only sync brought took no time here."""
-        took_ms = self.clock() - self._begun_ms if self._begun_ms is not None else 0
-        self.pace.decided(late_rounds(self.machine, round_), round_, took_ms)
+        self._took_ms = self.clock() - self._begun_ms if self._begun_ms is not None else 0
+        self.pace.decided(late_rounds(self.machine, round_), round_, self._took_ms)
 
     def _find_evidence(self, machine: Machine) -> None:
         """Convict whom the machine's conflicts convict. Those already convicted or punished are skipped: each of

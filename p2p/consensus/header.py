@@ -11,7 +11,7 @@ from p2p.base.merkle import leaf_hash, root_of
 from p2p.base.types import VERSION
 from p2p.consensus.application import Application
 from p2p.consensus.beacon import check_beacon, make_beacon
-from p2p.consensus.certificates import verify_commit
+from p2p.consensus.certificates import IsVerified, none_verified, verify_commit
 from p2p.consensus.evidence import PER_BLOCK, check_evidence
 from p2p.consensus.messages import Block, CommitCertificate, Header
 from p2p.consensus.validators import ValidatorSet
@@ -45,10 +45,13 @@ def make_block(
     return Block(header, txs, last, evidence)
 
 
-def check_block(app: Application, network: NetworkId, block: Block, proposer: bytes) -> str | None:
+def check_block(
+    app: Application, network: NetworkId, block: Block, proposer: bytes, is_verified: IsVerified = none_verified
+) -> str | None:
     """The sentence that says what is wrong with a block for height()+1, or None. proposer: the key whose turn the
-    block's round is. The answer is a fact about the block: every peer finds the same at any time. So no clock is
-    used here; whether a proposal is timely is another question (rule Y)."""
+    block's round is; is_verified: whether a vote of the last height was verified before. The answer is a fact about the
+    block: every peer finds the same at any time. So no clock is used here; whether a proposal is timely is another
+    question (rule Y)."""
     h = block.header
     validators = ValidatorSet.of(app.validators())
     last = block.last_commit
@@ -69,7 +72,7 @@ def check_block(app: Application, network: NetworkId, block: Block, proposer: by
     for holds, sentence in facts:
         if not holds:
             return sentence
-    if last is not None and not _right_commit(app, last, network):
+    if last is not None and not _right_commit(app, last, network, is_verified):
         return "its last commit does not prove our last block"
     if not check_beacon(h.proposer, app.beacon(), h.height, h.round, h.beacon, h.beacon_proof):
         return "the beacon is not the proposer's"
@@ -79,8 +82,8 @@ def check_block(app: Application, network: NetworkId, block: Block, proposer: by
     return None if app.validate(block) else "it holds a transaction that the application refuses"
 
 
-def _right_commit(app: Application, last: CommitCertificate, network: NetworkId) -> bool:
+def _right_commit(app: Application, last: CommitCertificate, network: NetworkId, is_verified: IsVerified) -> bool:
     deciders = ValidatorSet.of(app.last_validators())
     return last.height == app.height() and last.block_id == app.last_block_id() and verify_commit(
-        last, network, deciders
+        last, network, deciders, is_verified
     )

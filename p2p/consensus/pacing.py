@@ -54,6 +54,12 @@ class Pacing:
         longest = self.now.delay_in(round_) - 1
         return min(longest, self._strained(self.now.timeout_ms(kind, round_)))
 
+    def rest_ms(self, took_ms: int) -> int:
+        """How much longer than for a block with transactions to wait before an empty one, when the last height took
+        `took_ms` from its beginning: heights then begin an interval apart, however long a decision takes."""
+        now = self.now
+        return max(0, now.empty_block_interval_ms - now.block_interval_ms - max(0, took_ms))
+
     def rebroadcast_ms(self) -> int:
         """Until the next repeat (rule R): what a late peer has not read yet is not said to it again meanwhile."""
         return self._strained(self.now.rebroadcast_ms)

@@ -12,6 +12,7 @@ import structlog
 from p2p.base.keys import NetworkId
 from p2p.base.resumable import Resumable
 from p2p.consensus.application import Application
+from p2p.consensus.certificates import IsVerified, none_verified
 from p2p.consensus.clock import ClockWatch
 from p2p.consensus.header import check_block
 from p2p.consensus.machine import Machine
@@ -27,11 +28,15 @@ class ProposalCheck:
 
     def __init__(self, network: NetworkId, app: Application, pace: Pacing) -> None:
         self._network, self._app, self._pace = network, app, pace
+        self._is_verified: IsVerified = none_verified
         self._arrived: dict[bytes, int] = {}  # by block id: when others' fresh proposals that we keep arrived, ms
         self.clock_watch = ClockWatch(pace)
 
-    def start_height(self) -> None:
+    def start_height(self, previous: Machine | None) -> None:
+        """previous: of the height decided last. Its precommits were verified one by one, and the certificate that the
+        next block carries has most of them."""
         self._arrived = {}
+        self._is_verified = previous.votes.is_verified if previous is not None else none_verified
 
     def look_at(self, machine: Machine, signed: SignedProposal, at_ms: int) -> Resumable[Judged]:
         """at_ms: when the proposal arrived by our clock."""
@@ -50,7 +55,7 @@ class ProposalCheck:
         """The sentence that says why a block may not follow our last one; None: it may."""
         maker = machine.proposer_of(block.header.round)
         yield from self._app.precheck(block)
-        return check_block(self._app, self._network, block, maker)
+        return check_block(self._app, self._network, block, maker, self._is_verified)
 
     def decided(self, block: Block) -> None:
         """A block was decided: when its proposal arrived says something of our clock."""

@@ -20,7 +20,7 @@ class Timing:
     vote_ms: int = 600  # timeout of the prevote and precommit steps in round 0
     delta_ms: int = 400  # each timeout is longer by this in each later round
     block_interval_ms: int = 300  # from a decision to the next height, when transactions are waiting
-    empty_block_interval_ms: int = 1000  # the same when none are
+    empty_block_interval_ms: int = 1000  # from the beginning of a height to the next when none are, and no sooner
     rebroadcast_ms: int = 1000  # between two repeats (rule R)
     precision_ms: int = 500  # how far apart two right clocks may be
     # how long a proposal may be on its way in round 0; a tenth more in each later round, so that blocks are decided

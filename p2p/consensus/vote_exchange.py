@@ -25,7 +25,7 @@ from p2p.consensus.vote_agenda import Step, VoteAgenda
 from p2p.consensus.vote_answers import beyond
 from p2p.consensus.vote_frames import Bundle, Proposed, Want
 from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
-from p2p.consensus.vote_pool import NOBODY, Item, VotePool
+from p2p.consensus.vote_pool import NOBODY, Item, Slot, VotePool
 from p2p.consensus.vote_ranks import VoteRanks
 from p2p.consensus.vote_wants import Wants
 
@@ -44,6 +44,7 @@ class VoteExchange:
         self._pools: dict[int, VotePool] = {}
         self._ranks = VoteRanks(driver, self.neighbours, self._pools)
         self._agenda = VoteAgenda()
+        self._held: dict[tuple[int, Slot], int] = {}  # until when the votes of a slot are held, by height and slot
         self.proposals = ProposalRelay(driver, self.neighbours, judge, self._ranks, self._pools, pace, self.wait)
         self.height = -1
         self.passed = 0  # messages that were found right and may be news to others, for the mesh
@@ -100,7 +101,7 @@ class VoteExchange:
             self._agenda.put(now + self.wait.ms + luck % spread_ms, step, item, now)
         elif not is_again:
             self._offer(item, now)
-        elif self.is_mesh() or not self._is_done(item):
+        elif now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and (self.is_mesh() or not self._is_done(item)):
             self._give_again(item)
 
     def propose(self, proposal: Proposal, data: bytes, now: int) -> bool:
@@ -168,6 +169,7 @@ class VoteExchange:
         self._pools[driver.height + 1] = VotePool(driver.height + 1, driver.next_validators)
         is_start, self.height = self.height < 0, driver.height
         self._ranks.forget()
+        self._held = {about: until for about, until in self._held.items() if about[0] >= self.height}
         self.proposals.new_height(now)
         for neighbour in self.neighbours:
             neighbour.asked = 0
@@ -241,11 +243,8 @@ class VoteExchange:
         rank = self._ranks.rank(item, self._driver.machine.me)
         if rank < self.pace.relays:
             self._forward_at(item, rank, now)
-        self._agenda.put(now + self.wait.ms, Step.OFFER, item, self.pace.relays)
-
-    def _tick_after(self, now: int) -> int:
-        """What comes within one tick leaves together."""
-        return (now // self.pace.tick_ms + 1) * self.pace.tick_ms
+        # a relay holds it for a part of a wait, and hands it on in a second one
+        self._agenda.put(now + 2 * self.wait.ms, Step.OFFER, item, self.pace.relays)
 
     def _relay(self, item: Item, now: int) -> None:
         """Hand on what came from its author, as our rank says."""
@@ -256,15 +255,20 @@ class VoteExchange:
             self._forward_at(item, rank, now)
 
     def _forward_at(self, item: Item, rank: int, now: int) -> None:
-        """A vote waits for those that make a quorum with it: one frame then carries them all."""
-        at_once = self._is_small() or item.slot is None or item.slot in self._pools[item.height].settled
-        hold_ms = 0 if at_once else self.wait.ms // HOLD
-        self._agenda.put(self._turn_ms(now + hold_ms, rank), Step.FORWARD, item, rank)
+        """A vote waits for those that make a quorum with it, a part of a wait at most: one frame then carries them all,
+        and what came meanwhile, however slowly, where there is no quorum yet."""
+        slot = item.slot
+        if self._is_small() or slot is None or slot in self._pools[item.height].settled:
+            self._agenda.put(self._turn_ms(now, rank), Step.FORWARD, item, rank)
+            return
+        if self._held.get((item.height, slot), now) <= now:
+            self._held[item.height, slot] = now + self.wait.ms // HOLD
+        self._agenda.put(self._turn_ms(self._held[item.height, slot], rank), Step.FORWARD, item, rank)
 
     def _turn_ms(self, now: int, rank: int) -> int:
-        """When this rank hands on what is ready now."""
+        """When this rank hands on what is ready now; what is ready within one tick goes together."""
         waits = min(rank, self.pace.relays - 1) + self._is_small()
-        return self._tick_after(now) + waits * self.wait.ms
+        return (now // self.pace.tick_ms + 1) * self.pace.tick_ms + waits * self.wait.ms
 
     def _add(self, item: Item, pool: VotePool, now: int) -> bool:
         """Keep a message; False where it has no place."""

@@ -27,6 +27,8 @@ from p2p.base.types import (
     StartRecord,
     Status,
 )
+from p2p.chain.stores.guard import GuardStore
+from p2p.consensus.guard import GuardRecord
 from p2p.ledger.apply_record import apply_record
 from p2p.ledger.end_of_block import end_of_block
 from p2p.ledger.genesis import check_conservation, first_state
@@ -196,3 +198,22 @@ def test_chain_refuses_another_genesis_and_a_missing_guard(tmp_path: Path) -> No
     with pytest.raises(StorageError) as caught:
         Chain.open(tmp_path, GENESIS)
     assert caught.value.code == "guard_missing"
+
+
+def test_the_guard_forgets_what_is_over_with_its_next_record_in_one_write(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    guard = GuardStore(store, tmp_path / "used")
+    guard.record(7, [b"a", b"b"], GuardRecord(7, 0, 1, b"seven"))
+    written: list[Batch] = []
+    commit = store.commit
+    store.commit = lambda batch: (written.append(batch), commit(batch))[1]  # type: ignore[method-assign]
+    guard.prune(8)
+    assert not written, "a write of its own would cost every block one more wait for the disk"
+    assert guard.inputs(7) == [b"a", b"b"]
+    guard.record(8, [b"c"], GuardRecord(8, 0, 1, b"eight"))
+    assert len(written) == 1
+    assert (guard.inputs(7), guard.inputs(8)) == ([], [b"c"])
+    guard.record(8, [b"d"], GuardRecord(8, 0, 2, b"again"))
+    assert guard.inputs(8) == [b"c", b"d"]
+    assert GuardStore(store, tmp_path / "used").load() == GuardRecord(8, 0, 2, b"again")
+    store.close()

@@ -174,6 +174,27 @@ def test_commit_certificates() -> None:
     assert not verify_commit(right, "other", SET)
 
 
+def test_a_certificate_needs_no_second_look_only_at_the_very_votes_that_were_verified() -> None:
+    votes = [vote(key) for key in KEYS[:3]]
+    right, seen = commit_certificate(votes, 1, 0, X), set(votes)
+    looked: list[SignedVote] = []
+
+    def is_verified(signed: SignedVote) -> bool:
+        looked.append(signed)
+        return signed in seen
+
+    assert verify_commit(right, SIM, SET, is_verified)
+    assert set(looked) == seen
+    keeper = VoteKeeper(SET)
+    for one in votes:
+        keeper.add(one, 0)
+    (key, _), *rest = right.signatures
+    for changed in (bytes(64), right.signatures[1][1]):
+        pairs = ((key, changed), *rest)
+        assert not verify_commit(replace(right, signatures=pairs), SIM, SET, keeper.is_verified)
+    assert verify_commit(right, SIM, SET, keeper.is_verified)
+
+
 def test_polka_certificates() -> None:
     votes = tuple(vote(key, VoteType.PREVOTE) for key in KEYS[:3])
     right = PolkaCertificate(1, 0, X, votes)

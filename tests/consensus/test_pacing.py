@@ -35,7 +35,29 @@ def test_whatever_was_decided_the_durations_fit_each_other(
         TimeoutKind.PROPOSE, round_
     ) > 2 * T.precision_ms
     assert now.block_interval_ms <= now.empty_block_interval_ms
+    assert 0 <= pace.rest_ms(heights[0][2] if heights else 0) <= now.empty_block_interval_ms - now.block_interval_ms
     assert pace.timeout_ms(TimeoutKind.PROPOSE, round_) >= T.timeout_ms(TimeoutKind.PROPOSE, round_)
+
+
+@pytest.mark.parametrize("took_ms", [0, 250, T.empty_block_interval_ms, 10**6])
+def test_empty_heights_begin_an_interval_apart_however_long_a_decision_takes(took_ms: int) -> None:
+    """At least the interval of full blocks lies between a decision and what follows."""
+    seat = Seat(others(maker(0))[0])
+    height = StartHeight(1, even_if_empty=True)
+    seat.driver.take(height)
+    seat.now_ms += took_ms
+    block = dated(NOW, maker(0))
+    seat.driver.take(proposal(block, maker(0)))
+    out: list[object] = []
+    for kind in (VoteType.PREVOTE, VoteType.PRECOMMIT):
+        for key in others(seat.key):
+            out += seat.driver.take(vote(key, kind, block))
+    (first_ms,) = (one.delay_ms for one in out if isinstance(one, SetTimer) and isinstance(one.event, StartHeight))
+    (rest,) = seat.driver.take(StartHeight(2, even_if_empty=False))
+    assert isinstance(rest, SetTimer)
+    assert rest.event == StartHeight(2, even_if_empty=True)
+    assert first_ms == T.block_interval_ms
+    assert took_ms + first_ms + rest.delay_ms == max(T.empty_block_interval_ms, took_ms + T.block_interval_ms)
 
 
 def test_late_rounds_slow_down_and_decisions_in_time_speed_up() -> None:

@@ -20,7 +20,6 @@ from p2p.consensus.messages import RoundCertificate, SignedProposal, SignedVote,
 from p2p.consensus.relays import PACE, Pace, Wait, order
 from p2p.consensus.timing import Timing
 from p2p.consensus.validators import ProposerSchedule, ValidatorSet, first_priorities
-from p2p.consensus.vote_exchange import HOLD
 from p2p.consensus.vote_frames import Bundle, Proposed, Want, bits, has_bit, pack, parse_frame, parse_message
 from p2p.consensus.vote_neighbours import MESH
 from p2p.consensus.vote_pool import Item, VotePool
@@ -109,12 +108,20 @@ def test_a_relay_hands_on_a_quorum_in_one_frame_when_it_is_one() -> None:
     assert found[0][0] <= 10 * pause_ms + PACE.tick_ms, "no later than the tick after"
 
 
-def test_a_relay_holds_votes_that_make_no_quorum_for_a_part_of_a_wait() -> None:
+def test_a_relay_holds_votes_that_make_no_quorum_for_a_wait_at_most() -> None:
     lab = Lab(16)
     others = relays_of(lab, 1)[1:-1]
     found = trickle(lab, others[:3], 1)
-    assert sum(count for _, count in found) == 3
-    assert Wait(PACE).ms // HOLD <= found[0][0] <= Wait(PACE).ms // HOLD + 2 * PACE.tick_ms
+    assert [count for _, count in found] == [3]
+    assert found[0][0] <= Wait(PACE).ms + PACE.tick_ms
+
+
+def test_votes_that_come_slowly_and_make_no_quorum_share_a_frame_for_each_wait() -> None:
+    lab = Lab(16)
+    others, pause_ms = relays_of(lab, 1)[1:-1], Wait(PACE).ms // 3
+    found = trickle(lab, others[:6], pause_ms)
+    assert sum(count for _, count in found) == 6
+    assert len(found) <= 6 // 3 + 1
 
 
 def test_what_comes_when_a_quorum_is_here_is_not_handed_on() -> None:
@@ -406,12 +413,28 @@ def test_a_repeat_on_the_mesh_has_other_bytes() -> None:
     lab = Lab(5, pace=Pace(direct=4))
     exchange, mine = lab.exchanges[0], wire.pack(vote(lab.keys[0], VoteType.PREVOTE, None), 1)
     frames = []
-    for at in (0, 1000):
+    for at in (0, CALM.rebroadcast_ms):
         exchange.broadcast(mine, lab.now + at)
         assert exchange.advance(lab.now + at) == [MESH]
         frames.append(exchange.frame(MESH, lab.now + at))
     assert None not in frames
     assert len(set(frames)) == 2
+
+
+def test_what_left_just_now_is_not_repeated_with_the_rest() -> None:
+    lab = Lab(16)
+    author = relays_of(lab, 1)[-1]
+    exchange, mine = lab.exchanges[author], wire.pack(vote(lab.keys[author], VoteType.PREVOTE, None), 1)
+    exchange.broadcast(mine, lab.now)
+    first = exchange.advance(lab.now)
+    assert len(first) == PACE.relays
+    for peer in first:
+        assert exchange.frame(peer, lab.now) is not None
+    early, later = lab.now + CALM.rebroadcast_ms - 1, lab.now + CALM.rebroadcast_ms
+    exchange.broadcast(mine, early)
+    assert not set(exchange.advance(early)) & set(first), "they have it; only the next rank gets it now"
+    exchange.broadcast(mine, later)
+    assert set(first) < set(exchange.advance(later)), "rule R: everybody, also those that got it"
 
 
 # -- parts --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ class GuardStore:
     def __init__(self, store: Store, marker: Path, *, allow_missing: bool = False) -> None:
         self._store = store
         self._marker = marker
+        self._over = 0  # inputs below this height go with the next record
         self._last = self._read()
         raw = store.read("guard", _HOLD)
         self._hold = load(Hold, raw) if raw else None
@@ -92,7 +93,7 @@ class GuardStore:
     def record(self, height: int, inputs: Sequence[bytes], guard: GuardRecord | None) -> None:
         """Append inputs and move the guard in one fsynced transaction. Raises StorageError when the guard would go
         back."""
-        batch = Batch()
+        batch = self._without_old()
         start = len(self.inputs(height))
         for at, raw in enumerate(inputs):
             batch.put("guard", b"in" + height_key(height) + height_key(start + at), raw)
@@ -102,6 +103,7 @@ class GuardStore:
                 raise StorageError("the guard cannot go back: this would sign twice", field="guard", code="guard_back")
             batch.put("guard", b"guard", encode(guard))
         self._store.commit(batch)
+        self._over = 0
         if guard is not None:
             if self._last is None:
                 self._mark()  # after the commit: a guard without a marker, as a crash in between leaves it, is harmless
@@ -118,10 +120,15 @@ class GuardStore:
             raise StorageError(f"cannot write {self._marker}: {error}", field="guard") from error
 
     def prune(self, height: int) -> None:
-        """Forget inputs below `height`; the guard itself stays."""
-        batch = Batch()
-        for key, _ in self._store.scan("guard", b"in"):
-            if key.startswith(b"in") and key < b"in" + height_key(height):
-                batch.put("guard", key, None)
-        if batch.puts:
-            self._store.commit(batch)
+        """Forget inputs below `height`, in the transaction of the next record: by itself it would be one more write to
+        the disk for each block, and what is there a second longer harms nobody. The guard itself stays."""
+        self._over = max(self._over, height)
+
+    def _without_old(self) -> Batch:
+        """A transaction that forgets what is over."""
+        batch, end = Batch(), b"in" + height_key(self._over)
+        if self._over:
+            for key, _ in self._store.scan("guard", b"in"):
+                if key.startswith(b"in") and key < end:
+                    batch.put("guard", key, None)
+        return batch

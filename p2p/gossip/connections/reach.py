@@ -21,6 +21,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -42,6 +43,7 @@ _CIRCUIT = re.compile(r"(?P<at>/.+)/p2p/(?P<relay>[1-9A-HJ-NP-Za-km-z]{20,80})/p
 _FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
+@lru_cache(maxsize=1024)  # asked for every connection twice a second
 def scope_of(host: str) -> str:
     """The scope of an IP address: PUBLIC, HERE, a private network, or NOWHERE for one that nobody dials."""
     try:
