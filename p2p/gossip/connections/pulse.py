@@ -2,9 +2,10 @@
 
 Law: a connection is silent only while this process was on time to hear it.
 
-- PULSE-1: a connection on which nothing came for PING_INTERVAL_S gets a ping of the multiplexer, twelve bytes; a busy
-  one gets none. One ping is open at a time. A late process pings more seldom: the other side pings a silent one too.
-- PULSE-2: a connection on which nothing came for SILENT_S of own time (machine/deadlines.py), pongs included, is dead.
+- PULSE-1: a connection on which nothing came for PING_INTERVAL_S of own time (machine/deadlines.py) gets a ping of the
+  multiplexer, twelve bytes; a busy one gets none. One ping is open at a time. So a late process pings more seldom, and
+  always before PULSE-2 asks for an answer.
+- PULSE-2: a connection on which nothing came for SILENT_S of own time, pongs included, is dead.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from libp2p.stream_muxer.yamux.yamux import FLAG_SYN, TYPE_PING, YAMUX_HEADER_FO
 
 from p2p.base.limits import PING_INTERVAL_S, SILENT_S
 from p2p.gossip.connections.door import MARK, Intake
-from p2p.machine.deadlines import strain
+from p2p.machine.deadlines import own_time, strain
 
+_LEAST_S = 0.5  # between two looks
 _FIRST_S = 0.5  # the library sizes its windows by the answer to the first ping
 
 
@@ -54,26 +56,27 @@ def install() -> None:
 async def _ping_when_silent(self: Any) -> None:
     """PULSE-1. It ends when the connection does: its nursery is cancelled then."""
     await trio.sleep(_FIRST_S)
+    heard_s, since_s = 0.0, own_time() - PING_INTERVAL_S
     while not self.event_shutting_down.is_set():
         intake: Intake | None = self.__dict__.get(MARK)
-        now = trio.current_time()
-        silent_s = now - intake.heard_at if intake is not None else float("inf")
-        interval_s = PING_INTERVAL_S * strain()
-        if silent_s < interval_s and self.rtt():
-            await trio.sleep(interval_s - silent_s)
+        if intake is not None and intake.heard_at != heard_s and self.rtt():
+            heard_s, since_s = intake.heard_at, own_time() - max(0.0, trio.current_time() - intake.heard_at) / strain()
+        rest_s = since_s + PING_INTERVAL_S - own_time()
+        if rest_s > 0:
+            await trio.sleep(max(rest_s, _LEAST_S))
             continue
         self._ping_id += 1
         self._ping_event = trio.Event()
-        self._ping_sent_time = now
+        self._ping_sent_time = trio.current_time()
         ping = struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id)
         try:
             await self._write_frame(ping)
         except Exception:  # the connection is broken, and its reader ends it
             return
         await self._ping_event.wait()
+        since_s = own_time()
         if intake is not None:
-            intake.heard_at = trio.current_time()
-        await trio.sleep(PING_INTERVAL_S * strain())
+            heard_s = intake.heard_at = trio.current_time()
 
 
 assert yamux_module.RTT_MEASURE_INTERVAL > PING_INTERVAL_S

@@ -16,7 +16,15 @@ from libp2p.peer.id import ID
 
 from p2p.base.errors import FolkmootError, RemoteProtocolError, Unavailable
 from p2p.base.keys import Key
-from p2p.base.limits import BOOK_FIRST_S, GREETING_GRACE_S, MAX_BOOK_FILE, PING_INTERVAL_S, SILENT_S, START_SPREAD_S
+from p2p.base.limits import (
+    BOOK_FIRST_S,
+    GREETING_GRACE_S,
+    MAX_BOOK_FILE,
+    MAX_STRETCH,
+    PING_INTERVAL_S,
+    SILENT_S,
+    START_SPREAD_S,
+)
 from p2p.gossip.connections import pulse
 from p2p.gossip.connections.budget import Budgets
 from p2p.gossip.connections.door import MARK, Door
@@ -28,7 +36,7 @@ from p2p.gossip.discovery import book_file
 from p2p.gossip.discovery.book import AddressBook, Rank
 from p2p.gossip.discovery.discovery import Discovery
 from p2p.gossip.discovery.keeping import Keeper
-from p2p.machine.deadlines import of_this_run
+from p2p.machine.deadlines import of_this_run, own_time
 from tests.gossip.discovery.test_places import Host, name
 
 PEER = Key(bytes(32)).peer_id
@@ -83,7 +91,8 @@ async def test_only_a_silent_connection_is_pinged(
     talks: bool, strain: int, pings: int, autojump_clock: trio.testing.MockClock
 ) -> None:
     """PULSE-1: before, each peer opened a stream to each other one every five seconds: two cores' work for 48 peers."""
-    of_this_run().own._share = 1 - 1 / strain
+    own = of_this_run().own
+    own._share = 1 - 1 / strain
     muxed = Muxed(answers=True)
     intake = Door(Budgets()).intake(muxed, "10.0.0.0/24")
     muxed.__dict__[MARK] = intake
@@ -91,11 +100,29 @@ async def test_only_a_silent_connection_is_pinged(
         nursery.start_soon(pulse._ping_when_silent, muxed)
         for _ in range(round(8 * SILENT_S)):
             await trio.sleep(1.0)
+            own.lost_s += 1 - 1 / strain
             if talks:
                 intake.heard_at = trio.current_time()
         nursery.cancel_scope.cancel()
     assert abs(muxed.pings - pings) <= (not talks)
     assert trio.current_time() - intake.heard_at <= strain * PING_INTERVAL_S + 1.0, "a pong is heard"
+
+
+async def test_a_process_that_is_late_no_more_pings_before_it_misses_an_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """48 peers that start on two cores are late, and then on time: each had put off its pings, and heard nobody."""
+    own, muxed = of_this_run().own, Muxed(answers=True)
+    own._share = 1 - 1 / MAX_STRETCH
+    muxed.__dict__[MARK] = Door(Budgets()).intake(muxed, "10.0.0.0/24")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulse._ping_when_silent, muxed)
+        await trio.sleep(PING_INTERVAL_S + 1)
+        own._share, before, begun = 0.0, muxed.pings, own_time()
+        while muxed.pings == before:
+            await trio.sleep(0.5)
+        assert own_time() - begun < SILENT_S / 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_ping_without_an_answer_is_the_last_one(autojump_clock: trio.testing.MockClock) -> None:
