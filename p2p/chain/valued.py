@@ -23,8 +23,10 @@ class Validators:
     def all(self) -> frozenset[str]:
         """Today's validators."""
         members = self._chain.validators()
-        if members != self._members:
-            self._members, self._peers = members, frozenset(peer_id(key) for key, _ in members)
+        if members is not self._members:  # asked for each connection twice a second, so the same set costs no look
+            if members != self._members:
+                self._peers = frozenset(peer_id(key) for key, _ in members)
+            self._members = members
         return self._peers
 
     def knows(self, peer: str) -> bool:

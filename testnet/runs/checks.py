@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from p2p.base.types import ENDED
 from testnet.manifest.model import Checks
@@ -148,8 +149,21 @@ def connected(seen: Evidence, wanted: Checks) -> CheckResult:
     ]
     counts = [one.connections for one in running.values()]
     meshes = [max(one.mesh, default=0) for one in running.values()]
-    says = f"{min(counts, default=0)} to {max(counts, default=0)} each, meshes of at most {max(meshes, default=0)}"
+    says = (
+        f"{min(counts, default=0)} to {max(counts, default=0)} each, meshes of at most {max(meshes, default=0)}; "
+        f"ended under load: {_ended(seen)}"
+    )
     return _result("peers are connected", failures, says)
+
+
+def _ended(seen: Evidence) -> str:
+    """How many connections ended, by reason, at peers that were the same process from the first look to the last."""
+    found = Counter[str]()
+    for name in seen.last():
+        mine = [look.peers[name] for look in seen.looks if name in look.peers]
+        if all(before.cpu_s <= after.cpu_s for before, after in pairwise(mine)):
+            found.update(Counter(dict(mine[-1].ended)) - Counter(dict(mine[0].ended)))
+    return ", ".join(f"{count} {why}" for why, count in sorted(found.items())) or "none"
 
 
 def bounded(seen: Evidence, wanted: Checks) -> CheckResult:

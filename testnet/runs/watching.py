@@ -36,6 +36,7 @@ class Seen:
     rss: int  # resident memory, bytes
     files: int  # open file descriptors
     cpu_s: float  # of its process since it started
+    ended: tuple[tuple[str, int], ...] = ()  # connections that have ended since then, by reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ class Watcher:
         try:
             status = call(self.folders[name], {"op": "status"})
             mesh = tuple(int(size) for size in status.get("gossip", {}).get("mesh", {}).values())
-            seen = Seen(int(status["height"]), str(status["state"]), int(status["connections"]), mesh, *used(pid))
+            ended = tuple((str(why), int(count)) for why, count in sorted(status.get("ended", {}).items()))
+            seen = Seen(
+                int(status["height"]), str(status["state"]), int(status["connections"]), mesh, *used(pid), ended=ended
+            )
         except (FolkmootError, OSError):
             return name, None
         self.statuses[name] = status

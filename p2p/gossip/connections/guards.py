@@ -56,6 +56,7 @@ from p2p.machine.deadlines import fail_after, strain
 VERSION: Final = "0.8.1"
 _MARK: Final = "_folkmoot_guarded"
 _READ: Final = "_folkmoot_read_ahead"
+REMOTE: Final = "_folkmoot_remote"  # attribute of a connection with the IP address at its other end
 RELAYED: Final = "_folkmoot_relayed"  # attribute of a relayed connection with its group (GROUP-3)
 _AHEAD: Final = 16 * KIB  # bytes
 log = logging.getLogger(__name__)
@@ -248,8 +249,11 @@ def own_socket(sock: Any) -> None:
 def host_of(connection: Any) -> str | None:
     """The IP address at the other end; None for a relayed connection. An IPv4 address mapped into IPv6 is returned as
     IPv4."""
-    remote = getattr(connection, "get_remote_address", lambda: None)()
-    return str(remote[0]).partition("%")[0].removeprefix("::ffff:") if remote else None
+    known: str | None = getattr(connection, REMOTE, None)  # it never changes, and is asked for twice a second
+    if known is None and (remote := getattr(connection, "get_remote_address", lambda: None)()):
+        known = str(remote[0]).partition("%")[0].removeprefix("::ffff:")
+        setattr(connection, REMOTE, known)
+    return known
 
 
 def group_at(connection: Any) -> str:

@@ -39,11 +39,10 @@ from p2p.base.limits import (
     START_SPREAD_S,
 )
 from p2p.gossip.connections.failures import own_key
-from p2p.gossip.connections.guards import drop_connection, host_of_peer
+from p2p.gossip.connections.guards import drop_connection
 from p2p.gossip.connections.pace import Bucket, share
 from p2p.gossip.connections.partings import Why
 from p2p.gossip.connections.pulse import Silence
-from p2p.gossip.connections.reach import scope_of
 from p2p.gossip.discovery import book_file, slots
 from p2p.gossip.discovery.book import Rank
 from p2p.gossip.discovery.discovery import Discovery
@@ -129,7 +128,7 @@ class Keeper:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
         net.door.sweep()
         net.host.get_peerstore()._enforce_peer_limit()  # add_addrs does it too, but not every entry is made there
-        net.policy.near = frozenset(scope_of(host_of_peer(net.host, peer) or "") for peer in linked)
+        net.policy.near = net.near()
         net.since = {peer: net.since.get(peer, now) for peer in linked}
         net.note_carriers()
         self._note_ends(linked)

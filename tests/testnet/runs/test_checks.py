@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
@@ -148,6 +149,19 @@ def test_each_check_sees_what_is_wrong(wrong: Callable[[Evidence], None], name: 
     assert failing(seen) == [name]
     check = next(check for check in all_checks(seen, CHECKS) if check.name == name)
     assert check.failures
+
+
+def test_connections_that_end_under_load_are_counted_where_the_process_stayed() -> None:
+    seen, (stayed, began_again) = right(), NAMES[:2]
+    for at, count in ((0, 1), (-1, 4)):
+        look = seen.looks[at]
+        more = {
+            stayed: replace(look.peers[stayed], ended=(("lost", count), ("silent", 2))),
+            began_again: replace(look.peers[began_again], ended=(("lost", count),), cpu_s=1.0 - 0.1 * count),
+        }
+        seen.looks[at] = Look(look.at, {**look.peers, **more})
+    says = {check.name: check.says for check in all_checks(seen, CHECKS)}
+    assert says["peers are connected"].endswith("ended under load: 3 lost")
 
 
 def test_a_cheat_with_few_checked_answers_need_not_be_convicted() -> None:
