@@ -62,7 +62,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     # times
     block_interval_ms: Count = 300  # after a decision, with transactions waiting
-    empty_block_interval_ms: Count = 1000  # the same without transactions
+    empty_block_interval_ms: Count = 1000  # between the beginnings of two heights without transactions
     # as an agent, for an executor's first token before it asks the next executor
     first_token_timeout_ms: Count = round(FIRST_TOKEN_TIMEOUT_S * 1000)
     token_timeout_ms: Count = round(TOKEN_TIMEOUT_S * 1000)  # the same for each further frame
