@@ -186,7 +186,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("aider", "open-webui"), help="one of the two")
     options = parser.parse_args()
     client = next(one for one in CLIENTS if one.name == "aider")
-    environment = prepare(client, CACHE, say) if options.only != "open-webui" else None
+    environment = prepare(client, CACHE.resolve(), say) if options.only != "open-webui" else None
     with tempfile.TemporaryDirectory(prefix="folkmoot-agents-") as folder:
         directory, home = Path(folder) / "net", Path(folder) / "home"
         directory.mkdir()
