@@ -192,7 +192,7 @@ class EconomyRules(Message, frozen=True):
     registration_bond_micro: BondMicro = 10_000
     registration_fee_micro: BondMicro = 1000
     # Share of its part of a fee that an executor has while its kernels are not shared; the rest is burnt.
-    unshared_pay_milli: Share = 500
+    unshared_pay_milli: Share = 600
 
 
 class SprintRules(Message, frozen=True):

@@ -19,13 +19,18 @@ RULES, ASSUME = EconomyRules(), Assumptions()
 UNSEEN = Point(STRANGER, "int8", 0.1, 0.58, 0.003, 0.0, 0.0, 0)
 
 
+def costing(share: float) -> Assumptions:
+    """Costs of an honest answer that are this share of its fee."""
+    return Assumptions(token_cost_micro=share * ASSUME.fee_micro / (ASSUME.mean_tokens + 0.1 * ASSUME.prompt_tokens))
+
+
 def test_what_no_check_sees_paid_before_and_does_not_now() -> None:
     before = earned(UNSEEN, replace(RULES, unshared_pay_milli=1000), ASSUME)
     assert before.pays
     assert before.percent > 150
     now = earned(UNSEEN, RULES, ASSUME)
     assert not now.pays
-    assert now.percent < 60
+    assert now.percent < 70
 
 
 def test_a_conviction_takes_the_epochs_fees_and_a_check_the_answers() -> None:
@@ -39,12 +44,25 @@ def test_a_conviction_takes_the_epochs_fees_and_a_check_the_answers() -> None:
     assert not earned(honest, RULES, ASSUME).pays
 
 
-def test_no_point_between_different_kernels_pays_under_the_default_rules() -> None:
+def test_no_point_pays_under_the_default_rules_and_equal_kernels_convict_each() -> None:
     found = table(RULES, ASSUME)
     assert {one.point.pair for one in found} == {EQUAL, ACROSS, STRANGER}
-    assert [one for one in found if one.pays and one.point.pair != EQUAL] == []
+    assert [one for one in found if one.pays] == []
+    assert all(one.point.convicted == 1.0 for one in found if one.point.draft and one.point.pair == EQUAL)
+    assert all(one.point.convicted == 0.0 for one in found if not one.point.draft), "honest hosts"
     assert all(len(line) == len(HEAD) for line in lines(found))
     assert len(points()) == len(json.loads(FILE.read_text())["points"])
+
+
+def test_pay_as_low_as_the_best_unseen_cheats_cost_deters_whatever_the_costs_are() -> None:
+    """Decision 083: with x of the pay and x of the cost it earns x times what honesty earns."""
+    unseen = min(one.cost for one in points() if one.draft and one.pair != EQUAL and one.convicted < 0.5)
+    assert RULES.unshared_pay_milli <= 1000 * unseen
+    for share in (0.2, 0.5, 0.8):
+        for one in table(RULES, costing(share)):
+            assert not one.pays
+            if one.point.draft and one.point.convicted < 0.5:
+                assert one.percent < 65
 
 
 def test_the_ledger_pays_strangers_less_than_honest_hosts() -> None:

@@ -98,7 +98,7 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
         if node != liar:
             untouched(lab, node)
     assert lab.view.conduct(lab.nodes[NODE]).checked == 20
-    assert lab.view.conduct(liar).duties >= 3, "it was on committees"
+    assert lab.view.conduct(liar).duties >= 2, "it was on committees"
 
 
 def test_the_liar_is_the_one_that_pays() -> None:
