@@ -2,10 +2,10 @@
 
 All validators have a rank for each (height, round): the round's proposer is the first, then come those whose turns are
 next. The first RELAYS ranks are relays. An author gives its vote to the relays at once, and while it has not settled to
-one more rank each wait, from the second on. Rank k hands on what came straight from an author k waits later, unless a lower rank that
-is not the author gave it too. So n votes become about n frames, a dead relay costs a wait, and two different votes of
-one author meet. In a small set the author gives its vote to everybody, and relays hand on a wait later: that is for
-those without a stream to the author, and for evidence.
+one more rank each wait, from the second on. Rank k hands on what came straight from an author k waits later, unless a
+lower rank that is not the author gave it too. So n votes become about n frames, a dead relay costs a wait, and two
+different votes of one author meet. In a small set the author gives its vote to everybody, and relays hand on a wait
+later: that is for those without a stream to the author, and for evidence.
 """
 
 from __future__ import annotations

@@ -28,6 +28,14 @@ class VoteAgenda:
     def __init__(self) -> None:
         self._steps: list[tuple[int, int, Step, Item, int]] = []  # (due, number, what, of which, extra)
         self._count = 0
+        self._held: dict[tuple[int, Slot], int] = {}  # until when votes are held, by height and slot
+
+    def hold(self, about: tuple[int, Slot], now: int, most_ms: int) -> int:
+        """Until when a vote of a slot is held: what comes within `most_ms` of the first one leaves with it."""
+        if self._held.get(about, now) <= now:
+            self._held = {other: until for other, until in self._held.items() if until > now}
+            self._held[about] = now + most_ms
+        return self._held[about]
 
     def put(self, due_ms: int, step: Step, item: Item, extra: int = 0) -> None:
         self._count += 1

@@ -25,7 +25,7 @@ from p2p.consensus.vote_agenda import Step, VoteAgenda
 from p2p.consensus.vote_answers import beyond
 from p2p.consensus.vote_frames import Bundle, Proposed, Want
 from p2p.consensus.vote_neighbours import MESH, Neighbour, Neighbours
-from p2p.consensus.vote_pool import NOBODY, Item, Slot, VotePool
+from p2p.consensus.vote_pool import NOBODY, Item, VotePool
 from p2p.consensus.vote_ranks import VoteRanks
 from p2p.consensus.vote_wants import Wants
 
@@ -44,7 +44,6 @@ class VoteExchange:
         self._pools: dict[int, VotePool] = {}
         self._ranks = VoteRanks(driver, self.neighbours, self._pools)
         self._agenda = VoteAgenda()
-        self._held: dict[tuple[int, Slot], int] = {}  # until when the votes of a slot are held, by height and slot
         self.proposals = ProposalRelay(driver, self.neighbours, judge, self._ranks, self._pools, pace, self.wait)
         self.height = -1
         self.passed = 0  # messages that were found right and may be news to others, for the mesh
@@ -169,7 +168,6 @@ class VoteExchange:
         self._pools[driver.height + 1] = VotePool(driver.height + 1, driver.next_validators)
         is_start, self.height = self.height < 0, driver.height
         self._ranks.forget()
-        self._held = {about: until for about, until in self._held.items() if about[0] >= self.height}
         self.proposals.new_height(now)
         for neighbour in self.neighbours:
             neighbour.asked = 0
@@ -261,9 +259,8 @@ class VoteExchange:
         if self._is_small() or slot is None or slot in self._pools[item.height].settled:
             self._agenda.put(self._turn_ms(now, rank), Step.FORWARD, item, rank)
             return
-        if self._held.get((item.height, slot), now) <= now:
-            self._held[item.height, slot] = now + self.wait.ms // HOLD
-        self._agenda.put(self._turn_ms(self._held[item.height, slot], rank), Step.FORWARD, item, rank)
+        until = self._agenda.hold((item.height, slot), now, self.wait.ms // HOLD)
+        self._agenda.put(self._turn_ms(until, rank), Step.FORWARD, item, rank)
 
     def _turn_ms(self, now: int, rank: int) -> int:
         """When this rank hands on what is ready now; what is ready within one tick goes together."""

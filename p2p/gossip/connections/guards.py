@@ -50,7 +50,7 @@ from p2p.gossip.connections.door import MARK, Door, Intake
 from p2p.gossip.connections.failures import NO_ROOM
 from p2p.gossip.connections.guarded_tables import bound_tables
 from p2p.gossip.connections.opening import accept
-from p2p.gossip.connections.reach import DialPolicy
+from p2p.gossip.connections.reach import DialPolicy, scope_of
 from p2p.machine.deadlines import fail_after, strain
 
 VERSION: Final = "0.8.1"
@@ -280,6 +280,15 @@ def host_of_peer(host: Any, peer: str) -> str | None:
         if found:
             return found
     return None
+
+
+def near_scopes(host: Any) -> frozenset[str]:
+    """The scopes (reach.py) of the addresses from which peers are connected."""
+    hosts: dict[Any, str] = {}
+    for peer, found in host.get_network().connections.items():
+        for one in found:
+            hosts[peer] = hosts.get(peer) or host_of(one.muxed_conn) or ""
+    return frozenset(map(scope_of, hosts.values()))
 
 
 def set_door(host: Any, door: Door, policy: DialPolicy) -> None:

@@ -38,10 +38,10 @@ from p2p.gossip.connections import reach
 from p2p.gossip.connections.budget import Held
 from p2p.gossip.connections.door import Door
 from p2p.gossip.connections.failures import own_key
-from p2p.gossip.connections.guards import drop_connection, group_at, host_of, host_of_peer, relay_at
+from p2p.gossip.connections.guards import drop_connection, group_at, host_of_peer, near_scopes, relay_at
 from p2p.gossip.connections.opening import begin, no_stream
 from p2p.gossip.connections.partings import Why
-from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, relay_in, scope_at, scope_of
+from p2p.gossip.connections.reach import DialPolicy, all_near, may_name, relay_in, scope_at
 from p2p.gossip.connections.score import Scores, Twins
 from p2p.gossip.connections.streams import Stream
 from p2p.gossip.connections.topics import PEERS_PROTOCOL
@@ -151,13 +151,6 @@ class Discovery:
     def table(self) -> list[tuple[str, Any]]:
         """(peer, connection) of each of the library's connections."""
         return [(str(peer), one) for peer, found in list(self.host.get_network().connections.items()) for one in found]
-
-    def near(self) -> frozenset[str]:
-        """The scopes of the addresses from which peers are connected."""
-        hosts: dict[str, str] = {}
-        for peer, one in self.table():
-            hosts[peer] = hosts.get(peer) or host_of(one.muxed_conn) or ""
-        return frozenset(map(scope_of, hosts.values()))
 
     def note_carriers(self) -> None:
         """See which relays our connections lead through."""
@@ -401,6 +394,6 @@ class Discovery:
 
     def learn_from_dht(self, peer: str, addresses: Iterable[Any]) -> None:
         """Learn hearsay of nobody in particular; of its private addresses only those that REACH-2 allows."""
-        near = self.near()
+        near = near_scopes(self.host)
         bare = [a for raw in reach.texts(addresses) if (a := bare_address(raw, peer)) is not None]
         self.book.learn(peer, [a for a in bare if may_name(a, None) or all_near(scope_at(a), near)], source="dht")

@@ -39,7 +39,7 @@ from p2p.base.limits import (
     START_SPREAD_S,
 )
 from p2p.gossip.connections.failures import own_key
-from p2p.gossip.connections.guards import drop_connection
+from p2p.gossip.connections.guards import drop_connection, near_scopes
 from p2p.gossip.connections.pace import Bucket, share
 from p2p.gossip.connections.partings import Why
 from p2p.gossip.connections.pulse import Silence
@@ -128,7 +128,7 @@ class Keeper:
         net, now, linked = self._net, trio.current_time(), self._net.linked()
         net.door.sweep()
         net.host.get_peerstore()._enforce_peer_limit()  # add_addrs does it too, but not every entry is made there
-        net.policy.near = net.near()
+        net.policy.near = near_scopes(net.host)
         net.since = {peer: net.since.get(peer, now) for peer in linked}
         net.note_carriers()
         self._note_ends(linked)
