@@ -60,8 +60,10 @@ monitoring: .venv/.monitoring
 operations: .venv/.monitoring
 	@$(V)/python -m pytest -q -s tests/peer/test_operations_net.py tests/peer/operations_net.py
 
+# some hundred processes start: where Python keeps no compiled files, each would compile all modules again
 test: check .venv/.node .venv/.family .venv/.network .venv/.monitoring .venv/.browser
-	@$(V)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10
+	@$(V)/python -m compileall -q p2p testnet bootstrap tests
+	@PYTHONDONTWRITEBYTECODE= $(V)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10
 
 bench: .venv/.engine
 	@$(V)/python -m testnet.bench

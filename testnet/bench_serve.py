@@ -36,7 +36,8 @@ from p2p.client.question import Question
 from p2p.inference.stack.model import prepare_model
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.hops import hops
-from testnet.processes import read_state, start, stop
+from testnet.processes import start, stop
+from testnet.state_file import read_state
 from testnet.up import Running, bring_up
 
 SHORT_TOKENS, LONG_TOKENS = 16, 128  # of answers

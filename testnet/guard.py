@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from testnet.processes import alive, read_state
+from testnet.state_file import alive, read_state
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from p2p.base.errors import ConfigError, FolkmootError, Unavailable
 from p2p.base.files import make_folder, open_output, write_file
 from p2p.lab.settings import FILE as LAB_FILE
 from p2p.peer.control import call
+from testnet.state_file import STATE, alive, read_state, started
 
-STATE = "testnet.json"
 READY_TIMEOUT_S = 120.0  # for a peer to get to a state
 ML_NODE_TIMEOUT_S = 420.0  # for a vLLM to load its model
 STOP_TIMEOUT_S = 15.0  # then what does not end is killed
@@ -43,11 +43,19 @@ def launch(
     """Start a command as `start` does. env: all of its environment; None: this process's."""
     make_folder(log.parent)
     with os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
-        child = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=env, cwd=cwd
-        )
-    write_down(name, child.pid, command, directory)
-    return child.pid
+        pid = spawn(command, out.fileno(), env, cwd)
+    write_down(name, pid, command, directory)
+    return pid
+
+
+def popen(command: Sequence[str], out: int, env: Mapping[str, str] | None, cwd: Path | None) -> int:
+    """Start a command in a group of its own. out: where both its outputs go. Returns its process id."""
+    return subprocess.Popen(
+        list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=env, cwd=cwd
+    ).pid
+
+
+spawn = popen  # tests start many processes, and put a quicker way here (tests/warm.py)
 
 
 def write_down(name: str, pid: int, command: Sequence[str], directory: Path) -> None:
@@ -55,12 +63,6 @@ def write_down(name: str, pid: int, command: Sequence[str], directory: Path) -> 
     state = read_state(directory)
     state["processes"][name] = {"pid": pid, "argv": list(command), "started": started(pid)}
     write_state(directory, state)
-
-
-def read_state(directory: Path) -> dict[str, Any]:
-    """DIR/testnet.json: processes by name (pid, argv, started), addresses by name of a peer's folder."""
-    file = directory / STATE
-    return dict(json.loads(file.read_text())) if file.exists() else {"processes": {}, "addresses": {}}
 
 
 def write_state(directory: Path, state: dict[str, Any]) -> None:
@@ -76,23 +78,6 @@ def give_way(pid: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(LOWEST))
     except OSError:  # a kernel without such groups
         return
-
-
-def started(pid: int) -> str:
-    """When a process started, as the kernel counts it: together with its id it names one process for ever."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return ""
-
-
-def alive(entry: dict[str, Any]) -> bool:
-    """Whether a process that was written down still runs (a zombie does not)."""
-    try:
-        state = Path(f"/proc/{entry['pid']}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return False
-    return state[19] == entry["started"] and state[0] != "Z"
 
 
 def stop(directory: Path, names: Sequence[str] | None = None, *, sign: int = signal.SIGTERM) -> list[str]:

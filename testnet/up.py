@@ -19,7 +19,8 @@ from p2p.lab import attacks
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import DEFAULT_CHECKS, NO_SPRINT, SHORT_EPOCH, SHORT_SPRINT, SHORT_WINDOW, Plan, generate
-from testnet.processes import Say, fresh_directory, read_state, start_ml_node, stop, up
+from testnet.processes import Say, fresh_directory, start_ml_node, stop, up
+from testnet.state_file import read_state
 
 NETWORK_FILE = "network.toml"  # how to join it: folkmoot join DIR/network.toml
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
@@ -33,7 +32,9 @@ from testnet.fabric.fabric import Fabric
 from testnet.generate import Plan, generate
 from testnet.manifest.members import Member, members
 from testnet.manifest.reading import parse
-from testnet.processes import alive, fresh_directory, launch, read_state, start, stop, wait_until
+from testnet.processes import fresh_directory, launch, start, stop, wait_until
+from testnet.state_file import alive, read_state
+from tests import warm
 from tests.net_lab import Net, until
 from tests.verification import toy
 
@@ -154,9 +155,7 @@ class NatNet(Net):
 
     def folkmoot(self, machine: Machine, *words: str) -> dict[str, Any]:
         """A command that a user types on `machine`."""
-        done = subprocess.run(
-            machine.inside("p2p", *words, "--json"), capture_output=True, text=True, timeout=300, check=False
-        )
+        done = warm.run(machine.inside("p2p", *words, "--json"), 300)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -165,9 +164,7 @@ class NatNet(Net):
         may decline. Returns the receipt's executor, inference and problems."""
         words = [of, str(self.directory / "client"), self.node(number)]
         for _ in range(10):
-            done = subprocess.run(
-                machine.inside("tests.nat_lab", *words), capture_output=True, text=True, timeout=300, check=False
-            )
+            done = warm.run(machine.inside("tests.nat_lab", *words), 300)
             assert done.returncode == 0, done.stderr
             found = json.loads(done.stdout)
             if found["first"] == found["executor"] == self.node(number):

@@ -28,7 +28,9 @@ from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import alive, fresh_directory, read_state, release, start, start_peer, stop, up, wait_until
+from testnet.processes import fresh_directory, release, start, start_peer, stop, up, wait_until
+from testnet.state_file import alive, read_state
+from tests import warm
 from tests.verification import toy
 
 FINAL = ENDED
@@ -146,8 +148,7 @@ class Net:
     def ask(
         self, prompt: str = "hello", peer: int = 0, folder: Path | None = None, **extra: str,
     ) -> subprocess.CompletedProcess[str]:
-        command = self.ask_command(prompt, peer, extra, folder)
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return warm.run(self.ask_command(prompt, peer, extra, folder), 120)
 
     def events(self, prompt: str = "hello", peer: int = 0, **extra: str) -> list[dict[str, Any]]:
         done = self.ask(prompt, peer, **extra)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,8 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 ROW = re.compile(r"\| `([\w.]+)` \| [^|]+ \|((?: `[\w.]+`)*) \|")
 
 
-def imported(text: str) -> set[str]:
+@cache
+def imported(text: str) -> frozenset[str]:
     """Every module that `text` imports anywhere, also under TYPE_CHECKING and in functions.
 
     `from a import b` imports a.b where that is a module, else a.
@@ -51,7 +53,7 @@ def imported(text: str) -> set[str]:
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 found.add(full if full in MODULES else node.module)
-    return found
+    return frozenset(found)
 
 
 def imports(path: Path) -> set[str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2p.base.errors import Unavailable
-from testnet import processes
+from testnet import processes, state_file
 from testnet.fabric.commands import inside
 from testnet.fabric.fabric import Fabric
 from testnet.providers.provider import EXEC_S, Task
@@ -53,8 +53,8 @@ class LocalProvider:
             os.killpg(pid, sign)
 
     def pid(self, name: str) -> int | None:
-        entry = processes.read_state(self._directory)["processes"].get(name)
-        return int(entry["pid"]) if entry is not None and processes.alive(entry) else None
+        entry = state_file.read_state(self._directory)["processes"].get(name)
+        return int(entry["pid"]) if entry is not None and state_file.alive(entry) else None
 
     def execute(self, name: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         if self.pid(name) is None:

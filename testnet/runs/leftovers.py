@@ -16,7 +16,7 @@ from pathlib import Path
 
 from p2p.base.errors import ConfigError
 from p2p.base.files import write_file
-from testnet import processes
+from testnet import processes, state_file
 from testnet.fabric import fabric
 from testnet.fabric.commands import inside, member_name
 from testnet.providers import containers
@@ -50,13 +50,13 @@ class Entry:
     started: str  # when that process started, as the kernel counts
 
     def alive(self) -> bool:
-        return processes.alive({"pid": self.pid, "started": self.started})
+        return state_file.alive({"pid": self.pid, "started": self.started})
 
 
 def begin(run: str, name: str, directory: Path, provider: str, linked: Sequence[str]) -> None:
     """Write down that this process runs `run` in `directory`. linked: members with a namespace, in order."""
     numbers = {member: number for number, member in enumerate(linked)}
-    entry = Entry(run, name, str(directory), provider, numbers, os.getpid(), processes.started(os.getpid()))
+    entry = Entry(run, name, str(directory), provider, numbers, os.getpid(), state_file.started(os.getpid()))
     write_file(register_folder() / f"{run}.json", json.dumps(asdict(entry)).encode(), field="dir")
 
 

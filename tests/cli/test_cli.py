@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 
 from p2p.cli.commands import COMMANDS
+from tests import warm
 
 HEAVY = ("libp2p", "torch", "vllm", "trio", "numpy")
 MIDDLING = ("msgspec", "structlog", "rich", "asyncio", "nacl", "httpx")
 
 
 def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "p2p", *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
-        check=False,
-    )
+    return warm.run([sys.executable, "-m", "p2p", *argv], 60)
 
 
 @pytest.mark.parametrize(("argv", "status", "field"), [

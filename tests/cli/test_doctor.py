@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from p2p.peer.checkup import Facts
 from p2p.peer.config import NodeConfig
 from p2p.peer.machine_facts import MachineFacts
 from testnet.generate import Plan, generate
+from tests import warm
 from tests.gossip.lab import peers, seed
 from tests.wire.statuses import owner_status
 
@@ -169,6 +169,6 @@ async def test_a_peer_that_does_not_run_is_tried_in_its_place(tmp_path: Path) ->
 
 def doctor(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "p2p", "doctor", "--json", "--dir", str(folder), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = warm.run(command, 300)
     assert done.stdout, done.stderr
     return done.returncode, dict(json.loads(done.stdout))

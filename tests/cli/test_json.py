@@ -21,7 +21,7 @@ from p2p.base.toml_file import dump_toml
 from p2p.cli.main import main
 from p2p.cli.schema_files import FOLDER, file_text, schemas
 from p2p.peer.control import call
-from testnet.processes import read_state
+from testnet.state_file import read_state
 from tests.cli.keeps_to import keeps_to
 from tests.cli.terminal import Terminal
 from tests.cli.test_commands import LEAVES

@@ -15,7 +15,8 @@ import httpx
 from p2p.base.genesis import SprintRules
 from p2p.base.types import ENDED
 from p2p.peer.config import DEFAULT_MODEL
-from testnet.processes import alive, read_state, start, stop
+from testnet.processes import start, stop
+from testnet.state_file import alive, read_state
 from tests.net_lab import Net, until
 
 ASKED = ("What is a ledger?", "Name three rivers.", "Count to five.", "Why is the sky blue?", "Say hello.")

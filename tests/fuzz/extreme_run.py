@@ -110,7 +110,7 @@ def run_kind(
 
 def _one_more(world: World, kind: Kind, who: str, name: str, result: Result, *, grow: bool, memory: bool) -> None:
     """Try the variant of this name of an original that is valid now; heights and nonces move, so there may be none."""
-    message = dict(cases(kind.make(world, WHO[who]))).get(name)
+    message = next((one for found, one in cases(kind.make(world, WHO[who])) if found == name), None)
     known = len(result.bad)
     outcome = try_one(world, kind, who, name, message, result, memory=memory) if message is not None else None
     if outcome is Outcome.ACCEPT:

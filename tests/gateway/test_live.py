@@ -14,7 +14,8 @@ import trio
 
 from p2p.client.answer_proof import parse_proof
 from p2p.peer.config import DEFAULT_MODEL
-from testnet.processes import alive, launch, read_state, stop
+from testnet.processes import launch, stop
+from testnet.state_file import alive, read_state
 from tests.explorer.browser import connected, running
 from tests.net_lab import Net, until
 from tests.tools.abuse import deeds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from p2p.client.client import Client
 from p2p.machine.tasks import Tasks
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.processes import start, stop, wait_until
+from tests import warm
 from tests.net_lab import Net, until
 
 openai = pytest.importorskip("openai", reason="the SDK openai is not installed")
@@ -55,10 +55,8 @@ def failed(net: Net) -> dict[str, Any]:
 @pytest.mark.network
 def test_a_peer_serves_http_and_a_fault_there_does_not_end_it(net: Net) -> None:
     owner = Key.load(net.folders[PEER] / "account.key").public.hex()
-    paid = subprocess.run(
-        [sys.executable, "-m", "p2p", "account", "transfer", owner, str(FUNDS), "--dir", str(net.directory / "client"),
-         "--peer", net.address(0)], capture_output=True, text=True, check=False,
-    )
+    words = ["account", "transfer", owner, str(FUNDS), "--dir", str(net.directory / "client"), "--peer", net.address(0)]
+    paid = warm.run([sys.executable, "-m", "p2p", *words], 300)
     assert paid.returncode == 0, paid.stderr
     with socket.create_server(("127.0.0.1", 0)) as other:  # another program has the port
         port = other.getsockname()[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,9 @@ from p2p.base.codec import unpack
 from p2p.base.genesis import Genesis
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import read_state, start, start_peer, stop, wait_until
+from testnet.processes import start, start_peer, stop, wait_until
+from testnet.state_file import read_state
+from tests import warm
 from tests.net_lab import until
 
 pytestmark = pytest.mark.network
@@ -53,6 +54,6 @@ def test_two_peers_that_know_only_the_seed_find_each_other(tmp_path: Path) -> No
 def test_a_seed_with_a_bad_address_says_so(tmp_path: Path) -> None:
     key = str(tmp_path / "key")
     argv = [sys.executable, "-m", "bootstrap.seed", "--listen", "nonsense", "--key", key, "--network", "x"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run(argv, 60)
     assert done.returncode != 0
     assert "error" in done.stderr.lower()

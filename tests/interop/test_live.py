@@ -31,6 +31,7 @@ from p2p.ledger.rules.ops import Transfer, sign_op
 from p2p.ledger.transactions import pack_operation, read
 from p2p.peer.control import call
 from testnet.processes import start_peer, stop, wait_until
+from tests import warm
 from tests.gossip.lab import PATIENCE_S, Peer, started
 from tests.interop.node_js import CLIENT, PEER, program
 from tests.net_lab import Net, until
@@ -55,7 +56,7 @@ def ask(net: Net, *extra: str, folder: Path | None = None) -> subprocess.Complet
     command = [
         *program(CLIENT, "ask.ts"), "--peer", net.address(0), "--dir", str(folder or net.directory / "client"), *extra,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    return warm.run(command, PATIENCE_S)
 
 
 def events(net: Net, *extra: str) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from p2p.joining.ping import STEPS
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.processes import start
+from tests import warm
 from tests.cli.keeps_to import keeps_to
 from tests.net_lab import Net, until
 from tests.verification import toy
@@ -46,7 +46,7 @@ def passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def join(*words: str) -> tuple[int, list[dict[str, Any]], str]:
     """(exit status, steps, what went to standard error)."""
     command = [sys.executable, "-m", "p2p", "join", "--json", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    done = warm.run(command, 500)
     return done.returncode, list(keeps_to("join", done.stdout)) if done.stdout else [], done.stderr
 
 

@@ -4,7 +4,6 @@ answer it is paid for. The ML node is the named fake. Nobody bans anybody on the
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from p2p.client.events import Done
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.peer.control import call
 from testnet.processes import start_peer
+from tests import warm
 from tests.net_lab import Net, only, until
 from tests.verification import toy
 
@@ -39,17 +39,13 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
 
 
 def folkmoot(*words: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = warm.run([sys.executable, "-m", "p2p", *words, "--json"], 200)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
 
 def refused(*words: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "p2p", *words, "--json"], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = warm.run([sys.executable, "-m", "p2p", *words, "--json"], 200)
     assert done.returncode != 0, done.stdout
     return dict(json.loads(done.stderr.splitlines()[-1])["error"])  # before it, what it would cost
 

@@ -4,10 +4,8 @@ input."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from p2p.base.genesis import CheckRules
 from p2p.consensus.light import LightBlock
 from p2p.peer.control import call
 from testnet.processes import stop
+from tests import warm
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
@@ -128,18 +127,17 @@ def test_a_peer_with_nothing_begins_at_a_snapshot_and_its_headers_can_be_checked
     trusted = net.block(0, 5)
     base = [sys.executable, "-m", "p2p", "verify-header", "--json", str(goal), "--dir", str(net.folders[0])]
     for extra in ([], ["--trusted", f"5:{trusted['block_id']}"], ["--peer", net.address(1)]):
-        done = subprocess.run([*base, *extra], capture_output=True, text=True, timeout=60, check=True)
+        done = warm.run([*base, *extra], 60)
+        assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["trusted"][-1]["block_id"] == net.block(0, goal)["block_id"]
-    done = subprocess.run(
-        [*base, "--trusted", "5:" + "00" * 32], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = warm.run([*base, "--trusted", "5:" + "00" * 32], 60)
     assert done.returncode == 3
     assert "not the one you trust" in done.stderr
 
 
 def test_a_second_process_on_the_same_directory_is_refused(net: Net) -> None:
     argv = [sys.executable, "-m", "p2p", "serve", "--dir", str(net.folders[0]), "--json"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=os.environ)
+    done = warm.run(argv, 60)
     assert done.returncode == 6
     assert json.loads(done.stderr.splitlines()[-1])["error"]["code"] == "locked"
     assert net.height(0) > 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -22,6 +21,7 @@ from p2p.base.toml_file import dump_toml
 from p2p.client.network_file import dump_network, load_network
 from p2p.peer.config import SETTINGS, load_config, make_config
 from testnet.generate import Plan, generate
+from tests import warm
 
 EXAMPLE = Path(__file__).parents[2] / "bootstrap" / "networks" / "example.toml"
 ADDRESS = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWGC6TvWhfajpX6wvJHMYvKpDMXPb3ZnCZ6dMoaMtimQ5u"
@@ -142,7 +142,7 @@ def test_a_damaged_genesis_file_is_named(
         assert init(str(tmp_path / "peer"), "--network", "n")[0] == 0
         (tmp_path / "peer" / "genesis.cbor").write_bytes(file.read_bytes())
         argv = [sys.executable, "-m", "p2p", "serve", "--dir", str(tmp_path / "peer")]
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+        done = warm.run(argv, 60)
         assert done.returncode == 2
         assert "peer/genesis.cbor is not a genesis file" in done.stderr
         assert "Traceback" not in done.stderr

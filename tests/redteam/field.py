@@ -22,7 +22,8 @@ from p2p.base.genesis import GenesisAccount
 from p2p.base.keys import Key
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import alive, fresh_directory, read_state, start, start_peer, stop, up, wait_until, write_down
+from testnet.processes import fresh_directory, start, start_peer, stop, up, wait_until, write_down
+from testnet.state_file import alive, read_state
 from tests.net_lab import until
 from tests.verification import toy
 

@@ -21,6 +21,7 @@ from p2p.scheduling.turns import ANSWER, Turns, is_check, priority_of, share
 
 rates = st.floats(20.0, 1e6)  # tokens of a prefill a second
 decodes = st.floats(0.001, 0.3)  # seconds of a step without one
+TURNS = 40  # of checks that are looked at: the chunk's length has settled long before
 
 
 @dataclass
@@ -49,10 +50,11 @@ class Engine:
 @given(rates, decodes, st.integers(1, 40_000), st.sampled_from([CHECK_SHARE, DUE_SHARE, LATE_SHARE]))
 def test_checks_get_their_share_and_no_more(rate: float, decode_s: float, work: int, part: float) -> None:
     """TURN-2: answers have the rest, and a turn is late by one step of theirs at most."""
-    engine, with_checks, longest, wait_until = Engine(rate, decode_s, work=work), 0.0, 0.0, 0.0
-    while engine.work:
+    engine, with_checks, longest, wait_until, seen = Engine(rate, decode_s, work=work), 0.0, 0.0, 0.0, 0
+    while engine.work and seen < TURNS:
         before = engine.now
         if engine.step(part):
+            seen += 1
             lasted = engine.now - before
             assert wait_until <= before <= wait_until + decode_s + 1e-6
             with_checks, longest = with_checks + lasted, max(longest, lasted)
@@ -64,7 +66,7 @@ def test_checks_get_their_share_and_no_more(rate: float, decode_s: float, work: 
 def test_a_step_with_checks_is_short_once_the_engine_is_known(rate: float, decode_s: float, work: int) -> None:
     """TURN-3: an answer that comes waits for one such step."""
     engine, seen = Engine(rate, decode_s, work=work), 0
-    while engine.work and seen < 40:
+    while engine.work and seen < TURNS:
         before = engine.now
         given = engine.step(1.0)
         seen += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testnet.processes import read_state
+from testnet.state_file import read_state
 
 MAKER = """
 import sys, time

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from p2p.peer.control import call
-from testnet.processes import alive, read_state, start_peer, stop
+from testnet.processes import start_peer, stop
+from testnet.state_file import alive, read_state
+from tests import warm
 from tests.net_lab import Net, until
 
 pytestmark = pytest.mark.network
 
 
 def folkmoot(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "p2p", *argv], capture_output=True, text=True, timeout=200, check=False
-    )
+    return warm.run([sys.executable, "-m", "p2p", *argv], 200)
 
 
 def test_eight_peers_from_one_bootstrap_address_alone(tmp_path: Path) -> None:

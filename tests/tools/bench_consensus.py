@@ -40,7 +40,8 @@ from p2p.peer.control import call
 from p2p.store.batch import Batch
 from p2p.store.lmdb import Store
 from testnet.generate import Plan, generate
-from testnet.processes import read_state, start_peer, stop, up, wait_until
+from testnet.processes import start_peer, stop, up, wait_until
+from testnet.state_file import read_state
 from tests.chains import extend
 from tests.sim.peer import Peer
 from tests.sim.run import DISK, Run

@@ -30,7 +30,8 @@ from p2p.peer.control import call
 from testnet.big_block import CLIENTS, Load, client_key
 from testnet.generate import CLIENT_BALANCE_MICRO, Plan, generate
 from testnet.loaded import put_load
-from testnet.processes import read_state, start_peer, stop, wait_until
+from testnet.processes import start_peer, stop, wait_until
+from testnet.state_file import read_state
 
 SIZES = (4, 8, 12, 16, 24, 32, 48)
 LOADED = ("testnet.loaded", "--load-only")

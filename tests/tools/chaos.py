@@ -20,7 +20,8 @@ from p2p.base.errors import FolkmootError
 from p2p.base.genesis import CheckRules
 from p2p.peer.control import call
 from testnet.generate import Plan, generate
-from testnet.processes import read_state, start_peer, stop, up, wait_until
+from testnet.processes import start_peer, stop, up, wait_until
+from testnet.state_file import read_state
 
 HEAL_S = 90.0  # within this time after a round every height must have grown
 

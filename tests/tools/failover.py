@@ -32,9 +32,10 @@ from p2p.client.events import Accepted, Done, Resumed, Token, Trying
 from p2p.client.question import Question
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.tape import seed_of
-from testnet.processes import read_state, start, start_peer, stop
+from testnet.processes import start, start_peer, stop
 from testnet.simulated_calibration import generate
 from testnet.simulated_engine import BYTE_BASE, Toy
+from testnet.state_file import read_state
 from tests.net_lab import Net, until
 
 PEERS, DELAY_S = 7, "0.02"

@@ -4,6 +4,7 @@ is."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from p2p.verification.artifact import Position
 from p2p.verification.statistics import EXCESS, LEAD, ROW_TOP, Floats, answer_facts
 
 VOCABULARY, LENGTH = 400, 400
+SEED = digest(b"penalties")
 MASKS = (
     Params(1000, 64), Params(1000, 20), Params(1000, 64, 0, 500), Params(700, 20, 0, 900), Params(1000, 0, 50),
     Params(1000, 50, 20, 950),
@@ -24,25 +26,33 @@ PENALTIES = ((0, 2000), (2000, 2000), (500, 0), (0, 300), (-300, 50), (0, -20), 
 LOSS = 0.5  # nats: beyond it a lead or an excess is proof
 
 
-def play(params: Params, chooses: Callable[[Params], Params] = lambda params: params) -> Floats:
-    """Facts of an answer whose validator has the executor's own logits. chooses: what the executor samples with
-    instead."""
-    random, seed = np.random.default_rng(7), digest(b"penalties")
+@cache
+def world() -> tuple[tuple[Floats, Floats, tuple[int, ...]], ...]:
+    """Of each position: the log-probabilities, the tape, and the best tokens. They are the same in every answer."""
+    random = np.random.default_rng(7)
     base = random.permutation(-1.1 * np.log(np.arange(1, VOCABULARY + 1)))
-    ids, before = np.arange(VOCABULARY), list[int]()
-    positions, rows = list[Position](), list[Mapping[int, float]]()
+    found = []
     for index in range(LENGTH):
         logits = base + random.normal(size=VOCABULARY)
         logprobs = logits - np.log(np.exp(logits).sum())
-        noise = tape.gumbel_row(seed, index, VOCABULARY)
+        best = tuple(int(i) for i in np.argsort(-logprobs)[:ROW_TOP])
+        found.append((logprobs, tape.gumbel_row(SEED, index, VOCABULARY), best))
+    return tuple(found)
+
+
+def play(params: Params, chooses: Callable[[Params], Params] = lambda params: params) -> Floats:
+    """Facts of an answer whose validator has the executor's own logits. chooses: what the executor samples with
+    instead."""
+    ids, before = np.arange(VOCABULARY), list[int]()
+    positions, rows = list[Position](), list[Mapping[int, float]]()
+    for logprobs, noise, best in world():
         token = int(np.argmax(tape.scores(logprobs, chooses(params), noise, tape.output_counts(before, ids))))
-        best = [int(i) for i in np.argsort(-logprobs)[:ROW_TOP]]
         rows.append({i: float(logprobs[i]) for i in dict.fromkeys([*best, token])})
         positions.append(
             Position(token, float(logprobs[token]), tuple((i, float(logprobs[i])) for i in best[:8]), -1.0)
         )
         before.append(token)
-    return answer_facts(positions, rows, params, seed)
+    return answer_facts(positions, rows, params, SEED)
 
 
 @pytest.mark.parametrize("mask", MASKS)

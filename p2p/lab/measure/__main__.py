@@ -32,7 +32,7 @@ from p2p.verification.profile import load
 from p2p.verification.prompts import Prompt
 
 SMALL_PROMPTS = 16
-SMALL_TOKENS = 40  # of each answer
+SMALL_TOKENS = 24  # of each answer
 
 
 def small(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
@@ -72,6 +72,7 @@ def arguments() -> argparse.Namespace:
         "--runs", choices=[run.name for run in RUNS], nargs="+", metavar="RUN",
         help="collect these rows of the plan alone, as honest_long, which finds the context of exact kernels",
     )
+    parser.add_argument("--threads", type=int, help="of each torch engine (default: all cores)")
     parser.add_argument(
         "--stacks", choices=STACKS, nargs="+", default=STACKS, help="collect on these alone, so that two can share it",
     )
@@ -107,7 +108,7 @@ def main() -> int:
         clock = Clock(say)
         collector = Collector(
             measured, model, prompts, say, runs, stacks, space, extras=not (options.small or options.runs),
-            count=clock.count,
+            count=clock.count, threads=options.threads,
         )
         clock.left = collector.work()
         trio.run(_within, collector, options.minutes, say)

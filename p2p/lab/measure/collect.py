@@ -62,6 +62,7 @@ class Collector:
     space: int = 1  # seed of the parameters that some runs draw
     extras: bool = True  # also measure the tables of exact attacks and of costs, on vLLM
     count: Callable[[int], None] = _count_nothing  # so many answers more were made or scored
+    threads: int | None = None  # of a torch engine; None: all cores
 
     def work(self) -> int:
         """How many answers are still to be made or scored."""
@@ -130,7 +131,8 @@ class Collector:
             return
         from p2p.inference.torch.engine import torch_engine  # torch takes seconds to import
 
-        async with torch_engine(folder, progress=self.say, **(attack.torch_options if attack else {})) as engine:
+        own = attack.torch_options if attack else {}
+        async with torch_engine(folder, progress=self.say, threads=self.threads, **own) as engine:
             yield engine
 
     async def _answer(self, run: Run, honest: Engine) -> None:

@@ -104,7 +104,7 @@ def test_gemma_answers_by_the_tape() -> None:
     folder = cache_root() / NAME
     if not folder.exists():
         pytest.skip(f"{folder} is not prepared; make test does it")
-    model, facts = TorchModel(folder, device="cpu"), describe(folder)
+    model, facts = TorchModel(folder, device="cpu", threads=1), describe(folder)
     assert model.eos_ids == frozenset(facts.eos_ids)
     # a long prompt, beyond the sliding window; a conversation; a text
     story = "The treaty joined the two kingdoms in 1707. " * 60

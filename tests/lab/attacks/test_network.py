@@ -5,7 +5,6 @@ The receipt, `ask --save` and `verify` show them to the client.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from p2p.client.question import Endpoint, Overrides, Payer, Question
 from p2p.client.receipt import Receipt
 from p2p.peer.config import DEFAULT_MODEL
 from p2p.verification.profile import Profile
+from tests import warm
 from tests.cli.keeps_to import keeps_to
 from tests.net_lab import Net, only
 from tests.verification.toy import calibrated, files
@@ -86,7 +86,7 @@ def receipt_of(net: Net, agent: int, executor: int, file: Path) -> Receipt:
 def verify(net: Net, profile: Path, *more: str) -> tuple[int, dict[str, Any]]:
     engine = ["--ml-node", net.urls[net.folders[1].name], "--tokenizer", files()["tokenizer"]]
     argv = [sys.executable, "-m", "p2p", "verify", "--json", *more, *engine, "--profile", str(profile)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    done = warm.run(argv, 120)
     assert done.stdout, done.stderr
     return done.returncode, dict(keeps_to("verify", done.stdout))
 

@@ -131,7 +131,7 @@ def test_a_table_that_was_not_measured_is_left_out_of_the_report() -> None:
 @pytest.mark.engine
 def test_small_run_on_the_real_model(tmp_path: Path) -> None:
     """Collect, fit, judge and write, with int4 weights really run: a check of the whole way, not a result."""
-    argv = [sys.executable, "-m", "p2p.lab.measure", "--small", "--dir", str(tmp_path)]
+    argv = [sys.executable, "-m", "p2p.lab.measure", "--small", "--threads", "1", "--dir", str(tmp_path)]
     for only in ("--skip-judging", "--skip-collect"):  # the second process knows only what the first one wrote
         done = subprocess.run([*argv, only], capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from testnet.fabric import fabric
-from testnet.processes import alive, read_state
 from testnet.runs.leftovers import entries, sweep
 from testnet.runs.result import read_result
+from testnet.state_file import alive, read_state
+from tests import warm
 
 pytestmark = pytest.mark.network
 MANIFEST = """
@@ -82,9 +83,7 @@ class Started:
 
 
 def folkmoot(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "p2p", "testnet", *words], capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
+    return warm.run([sys.executable, "-m", "p2p", "testnet", *words], LIMIT_S)
 
 
 def test_a_run_holds_can_be_looked_into_and_is_reported(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ import trio
 
 from p2p.base.files import write_file
 from p2p.peer.config import DEFAULT_MODEL
-from testnet.processes import alive, launch, read_state
+from testnet.processes import launch
+from testnet.state_file import alive, read_state
 from tests.net_lab import Net, until
 
 PEERS, CONTEXT, DELAY_S = 4, 40_000, "0.1"

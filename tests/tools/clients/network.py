@@ -18,7 +18,8 @@ from pathlib import Path
 
 from p2p.base.files import write_file
 from p2p.peer.config import DEFAULT_MODEL
-from testnet.processes import Say, alive, launch, read_state, stop
+from testnet.processes import Say, launch, stop
+from testnet.state_file import alive, read_state
 from testnet.up import Running, bring_up
 from tests.tools.clients.running import Target
 
