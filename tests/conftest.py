@@ -37,7 +37,7 @@ def logs_as_at_first() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-# the longest files, those that compute and those that wait in turns; a worker begins with one and takes the fourth next
+# the longest files, those that compute and those that wait in turns: each worker takes the next one that is left
 FIRST = (
     "tools/test_clients_matrix.py", "peer/test_behind_nat.py", "inference/vllm/test_vllm.py", "redteam/test_redteam.py",
     "lab/measure/test_measure.py", "peer/test_joining_net.py", "sim/test_sim.py", "peer/test_sprint_net.py",

@@ -187,6 +187,18 @@ def _step_micro(share_milli: int, llr_milli: int, cap_milli: int) -> int:
     """
     with localcontext(_CONTEXT):
         share = Decimal(share_milli) / 1000
-        gain = ((1 - share) + share * (Decimal(llr_milli) / 1000).exp()).ln()
-        price = (1 + share * (Decimal(-cap_milli) / 1000).exp()).ln()
-        return int(((gain - price) * MICRO).to_integral_value(ROUND_FLOOR))
+        gain = ((1 - share) + share * _exp_of_milli(llr_milli)).ln()
+        return int(((gain - _price(share_milli, cap_milli)) * MICRO).to_integral_value(ROUND_FLOOR))
+
+
+@lru_cache(maxsize=4096)
+def _exp_of_milli(milli: int) -> Decimal:
+    """The same for all shares, and it costs as much as their logarithms."""
+    with localcontext(_CONTEXT):
+        return (Decimal(milli) / 1000).exp()
+
+
+@lru_cache(maxsize=64)
+def _price(share_milli: int, cap_milli: int) -> Decimal:
+    with localcontext(_CONTEXT):
+        return (1 + Decimal(share_milli) / 1000 * _exp_of_milli(-cap_milli)).ln()

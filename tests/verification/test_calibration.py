@@ -130,8 +130,8 @@ def test_the_worst_regime_sets_the_threshold() -> None:
     noise = calibrated()
     quiet, loud = facts(Noisy(run=20), 20, 30, PARAMS), facts(Noisy(grid=0.4, run=21), 20, 30, PARAMS)
     bare = Noise(noise.tables, noise.one_position, {}, 0)
-    both = fit_thresholds(bare, {"quiet": quiet, "loud": loud}, np.random.default_rng(1), 4000)
-    alone = fit_thresholds(bare, {"quiet": quiet}, np.random.default_rng(1), 4000)
+    both = fit_thresholds(bare, {"quiet": quiet, "loud": loud}, np.random.default_rng(1), 1000)
+    alone = fit_thresholds(bare, {"quiet": quiet}, np.random.default_rng(1), 1000)
     assert sum(b for _, b in both[10_000]) > sum(a for _, a in alone[10_000])
 
 

@@ -32,7 +32,7 @@ from p2p.verification.profile import load
 from p2p.verification.prompts import Prompt
 
 SMALL_PROMPTS = 16
-SMALL_TOKENS = 24  # of each answer
+SMALL_TOKENS = 40  # of each answer
 
 
 def small(prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:

@@ -245,7 +245,7 @@ async def bound_by_schemas(client: VllmClient) -> None:
     jobs = [
         Job(asked(f"Describe person {at} as JSON."), 120, kinds[at % len(kinds)], bytes([at]) * 32, ends=ENDS,
             grammar=grammar)
-        for at in range(24)
+        for at in range(2 * len(kinds))
     ]
     found: list[list[TokenStep]] = [[] for _ in jobs]
 
