@@ -28,7 +28,7 @@ class Pace:
     small: int = 8  # in sets of up to so many, each vote goes straight to everybody
     direct: int = 64  # in sets of up to so many, votes travel by streams; beyond, bundles travel through the mesh
     relays: int = 3  # ranks that an author sends to at once
-    tick_ms: int = 10  # between two frames to one neighbour: what comes meanwhile shares the next
+    tick_ms: int = 2  # between two frames to one neighbour: what comes meanwhile shares the next
     wait_least_ms: int = 40  # between two ranks: above a tick and a way there and back
     wait_most_ms: int = 500  # below the shortest vote timeout
     want_ms: int = 150  # without news, after which a peer asks; at least WAITS waits

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 PROTOCOL = "votes"
+SLOW_LOOK_MS = 10  # between two looks while all that are due frames still take earlier ones
 
 
 @dataclass(slots=True)
@@ -103,16 +104,19 @@ class VoteStreams:
         while True:
             self._woken = trio.Event()
             now, exchange = now_ms(), self.engine.exchange
-            for peer in exchange.advance(now):
+            ready, woke = exchange.advance(now), False
+            for peer in ready:
                 if peer == MESH:
                     frame = exchange.frame(MESH, now)
                     if frame is not None:
                         await self.publish("votes", frame)
-                elif peer in self._writers:
+                elif peer in self._writers and not self._writers[peer].due.is_set():
                     self._writers[peer].due.set()
+                    woke = True
             due = exchange.due_ms()
-            # a neighbour whose writer is still sending stays due: then one look a tick is enough
-            self._next_ms = inf if due is None else max(due, now + exchange.pace.tick_ms)
+            # a neighbour whose writer is still sending stays due: where nobody else is, a look now and then is enough
+            pause_ms = exchange.pace.tick_ms if woke or not ready else SLOW_LOOK_MS
+            self._next_ms = inf if due is None else max(due, now + pause_ms)
             with trio.move_on_after(max(0.0, self._next_ms - now_ms()) / 1000):
                 await self._woken.wait()
 
