@@ -40,5 +40,6 @@ KINDS = {
     "engine-kill": Kind("their model server killed", whom="engines"),
     "upgrade": Kind("stopped, and started from this release", lasts=False),
     "bootstrap-gone": Kind("the bootstrap peer killed", whom="nobody"),
+    "overload": Kind("the machine is kept busy by other processes", whom="nobody"),
     "stop-all": Kind("the whole network stopped at once", whom="nobody"),
 }

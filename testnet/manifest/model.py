@@ -88,6 +88,7 @@ class Perturbation(Table, frozen=True):
     loss_percent: Percent = 0.0
     mbit: Annotated[float, Meta(gt=0, le=100_000)] | None = None
     offset_ms: Annotated[float, Meta(ge=-3_600_000, le=3_600_000)] = 0.0  # of a clock
+    processes: Annotated[int, Meta(ge=1, le=1000)] = 40  # that compute for nobody, in an overload
     writes_a_second: Annotated[int, Meta(ge=1, le=100_000)] = 20  # of a slow disk
 
 

@@ -48,7 +48,7 @@ def _group(name: str, role: str, count: int, *more: str) -> list[str]:
 def _kinds(links: bool) -> list[str]:
     """Those that need no more than this machine's processes give, and that a network of four survives."""
     allowed = Needs.LINKS if links else Needs.NOTHING
-    left_out = ("join", "upgrade", "bootstrap-gone", "engine-kill")
+    left_out = ("join", "upgrade", "bootstrap-gone", "engine-kill", "overload")
     return [name for name, kind in KINDS.items() if kind.needs in (Needs.NOTHING, allowed) and name not in left_out]
 
 

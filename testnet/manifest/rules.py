@@ -97,6 +97,8 @@ def _perturbation(manifest: Manifest, one: Perturbation) -> Iterator[Broken]:
         yield ("for_s",), f"it would end after the load, at {one.at_s + one.for_s:g} s of {manifest.seconds:g}"
     if (kind.whom == "nobody") == bool(one.peers):
         yield ("peers",), f"{one.kind} is done to {'the whole network: leave peers out' if one.peers else 'somebody'}"
+    if one.kind == "overload" and one.for_s is None:
+        yield ("kind",), "give for_s: an overload that does not end proves nothing"
     if one.kind == "bootstrap-gone" and not any(group.role == "bootstrap" for group in manifest.peers):
         yield ("kind",), "there is no bootstrap peer: add a group with role = \"bootstrap\""
     if one.against and one.kind not in ("partition", "one-way", *LINK_KINDS):

@@ -1,6 +1,7 @@
-"""Faults of a peer's machine: a clock that is off, a disk that is full or slow.
+"""Faults of a peer's machine: processors that are busy, a clock that is off, a disk that is full or slow.
 
-Law: each is real for the peer's process and for nobody else, and is undone by the call that its maker returns.
+Law: each is real for the peer's process and, but for busy processors, for nobody else, and is undone by the call that
+its maker returns.
 
 Clocks: libfaketime (Debian: faketime) stands between the process and the kernel, and reads the offset from a file once
 a second. Waits of trio are not touched; `time.sleep`, which a peer does not use, fails under an offset. Disks: the
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ CLOCK_FILE = "clock"  # in the peer's folder: its offset, as libfaketime reads i
 FILLING = "filling"  # the file that fills a disk
 DISK_MIB = 96
 COMMAND_S = 60.0
+BUSY_MARGIN_S = 5.0
 _FAKETIME = tuple(f"/usr/lib/{kind}-linux-gnu/faketime/libfaketime.so.1" for kind in ("x86_64", "aarch64"))
 _BLKIO = Path("/sys/fs/cgroup/blkio")
 Undo = Callable[[], None]
@@ -43,6 +46,27 @@ def missing(needs: Needs) -> str:
     if Needs.DISKS in needs and shutil.which("losetup") is None:
         return "disks need losetup and mkfs.ext4 (Debian: mount, e2fsprogs)"
     return ""
+
+
+# -- processors ------------------------------------------------------------------------------------------------------
+
+
+def keep_busy(processes: int, seconds: float) -> Undo:
+    """Processes that compute for nobody. Each is in a session of its own, for Linux shares processors between sessions;
+    each ends by itself a little after `seconds`, also where this run is killed."""
+    code = f"import time\nend = time.monotonic() + {seconds + BUSY_MARGIN_S}\nwhile time.monotonic() < end: pass"
+    busy = [
+        subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.DEVNULL, start_new_session=True)
+        for _ in range(processes)
+    ]
+
+    def undo() -> None:
+        for one in busy:
+            one.kill()
+        for one in busy:
+            one.wait(COMMAND_S)
+
+    return undo
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------

@@ -161,6 +161,9 @@ class Perturber:
 
         return undo
 
+    def do_overload(self, one: Perturbation, whom: tuple[Member, ...]) -> Undo:
+        return machine_faults.keep_busy(one.processes, one.for_s or 0.0)
+
     # -- links ---------------------------------------------------------------------------------------------------
 
     def _sides(self, one: Perturbation, whom: tuple[Member, ...]) -> tuple[frozenset[str], frozenset[str]]:

@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, line: int, says
 
 def test_those_that_are_shipped_are_good_and_named_after_their_files() -> None:
     names = {"smoke-4", "containers-24", "containers-48", "wan-32", "cheats-12", "churn-24",
-             "crowd-48", "nat-8", "soak"}
+             "crowd-48", "nat-8", "overload-24", "soak"}
     assert set(shipped()) == names
     assert {read_manifest(file).name for file in shipped().values()} == names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Collection, Sequence
@@ -126,6 +127,18 @@ def test_processes(text: str, began: list[str], ended: list[str] | None) -> None
     assert event.ended is not None
     assert lab.perturber.left == set()
     assert lab.perturber.down == set()
+
+
+def test_an_overload_is_processes_that_end_with_it() -> None:
+    lab = Lab('at_s=1;kind="overload";for_s=60;processes=2')
+    mine = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    before = set(mine.read_text().split())
+    lab.agenda[0].do()
+    busy = set(mine.read_text().split()) - before
+    assert len(busy) == 2
+    assert all(os.getsid(int(pid)) == int(pid) for pid in busy), "each has a share of its own"
+    lab.agenda[1].do()
+    assert not busy & set(mine.read_text().split())
 
 
 def test_who_does_not_come_back_has_left() -> None:
