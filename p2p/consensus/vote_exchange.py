@@ -100,7 +100,7 @@ class VoteExchange:
             self._agenda.put(now + self.wait.ms + luck % spread_ms, step, item, now)
         elif not is_again:
             self._offer(item, now)
-        elif now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and (self.is_mesh() or not self._is_done(item)):
+        elif self.is_mesh() or (now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and not self._is_done(item)):
             self._give_again(item)
 
     def propose(self, proposal: Proposal, data: bytes, now: int) -> bool:

@@ -130,11 +130,12 @@ def test_a_hidden_newcomer_joins_is_found_serves_checks_and_is_paid(net: NatNet)
     assert through["executor"] == net.node(HIDDEN[0])
 
     def checks() -> bool:
-        net.ask_first(client, HIDDEN[0], net.address(0))
-        return bool(participant(net, NEWCOMER)["duties"])
+        """Each of them checks too. Nobody checks its own answers, so two of them answer."""
+        for number in (HIDDEN[0], NEWCOMER):
+            net.ask_first(client, number, net.address(0))
+        return all(participant(net, number)["duties"] for number in (NEWCOMER, *HIDDEN))
 
     until(checks, PATIENCE_S)
-    assert all(participant(net, number)["duties"] for number in HIDDEN), "hidden hosts check too"
 
 
 def test_a_relay_that_dies_is_replaced(net: NatNet) -> None:

