@@ -226,8 +226,8 @@ class VoteExchange:
                 neighbour.push(item)
 
     def _give_again(self, item: Item) -> None:
-        """The last resort: everybody gets it, also those that we gave it to."""
-        item.sent = 0
+        """The last resort: also for those that we gave it to, and for a mesh that gave it back to us."""
+        item.sent, item.theirs = 0, item.theirs & ~self.neighbours.mesh.bit
         self._push_all(item)
 
     def _offer(self, item: Item, now: int) -> None:

@@ -421,6 +421,22 @@ def test_a_repeat_on_the_mesh_has_other_bytes() -> None:
     assert len(set(frames)) == 2
 
 
+def test_what_the_mesh_gave_back_is_repeated_all_the_same() -> None:
+    """Before, a vote that came back once was never said again, and whoever had missed it waited for ever: one of 60
+    lossy networks of the simulator stood still."""
+    lab = Lab(5, pace=Pace(direct=4))
+    exchange, mine = lab.exchanges[0], wire.pack(vote(lab.keys[0], VoteType.PREVOTE, None), 1)
+    exchange.broadcast(mine, lab.now)
+    assert exchange.advance(lab.now) == [MESH]
+    frame = exchange.frame(MESH, lab.now)
+    assert frame is not None
+    assert not any(exchange.receive(MESH, frame, lab.now))
+    later = lab.now + CALM.rebroadcast_ms
+    exchange.broadcast(mine, later)
+    assert exchange.advance(later) == [MESH]
+    assert exchange.frame(MESH, later) is not None
+
+
 def test_what_left_just_now_is_not_repeated_with_the_rest() -> None:
     lab = Lab(16)
     author = relays_of(lab, 1)[-1]

@@ -160,6 +160,8 @@ MUTANTS = (
            "        if self._is_small() or slot is None or slot in", "        if True or slot in"),
     Mutant("votes: each vote that is held gets a time of its own", C + "vote_agenda.py",
            "        if self._held.get(about, now) <= now:", "        if True:"),
+    Mutant("votes: what the mesh gave back is never repeated", C + "vote_exchange.py",
+           "item.sent, item.theirs = 0, item.theirs & ~self.neighbours.mesh.bit", "item.sent = 0"),
     Mutant("votes: what left just now is repeated at once", C + "vote_exchange.py",
            "(now - item.came_ms >= self._driver.pace.now.rebroadcast_ms and", "("),
     Mutant("pacing: an empty block waits from the decision on", C + "pacing.py", " - max(0, took_ms))", ")"),
