@@ -336,7 +336,7 @@ MUTANTS = (
     Mutant("links: silence by the clock", N + "discovery/keeping.py",
            "for p in linked), own_time())", "for p in linked), now)"),
     Mutant("links: a busy connection is pinged", N + "connections/pulse.py",
-           "        if rest_s > 0:", "        if False:"),
+           "if intake is not None and intake.heard_at != heard_s and self.rtt():", "if False:"),
     Mutant("links: a late process puts its pings off by the clock", N + "connections/pulse.py",
            "await trio.sleep(max(rest_s, _LEAST_S))", "await trio.sleep(max(rest_s * strain(), _LEAST_S))"),
     Mutant("links: the bootstrap first", N + "discovery/keeping.py", "(late or not len(self._net.book))", "True"),
