@@ -11,8 +11,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,31 @@ def launch(
 ) -> int:
     """Start a command as `start` does. env: all of its environment; None: this process's."""
     make_folder(log.parent)
-    with os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
+    with interrupts_held(), os.fdopen(open_output(log, os.O_APPEND), "ab") as out:
         pid = spawn(command, out.fileno(), env, cwd)
-    write_down(name, pid, command, directory)
+        write_down(name, pid, command, directory)
     return pid
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of this: a process that was started and not written down is stopped by
+    nobody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {
+        sign: signal.signal(sign, lambda number, frame: caught.append(number))
+        for sign in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(sign))
+    }
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+        if caught:
+            signal.raise_signal(caught[0])
 
 
 def popen(command: Sequence[str], out: int, env: Mapping[str, str] | None, cwd: Path | None) -> int:

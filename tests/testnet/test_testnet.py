@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from p2p.peer.control import call
+from testnet import processes
 from testnet.processes import start_peer, stop
 from testnet.state_file import alive, read_state
 from tests import warm
@@ -93,3 +96,18 @@ def test_a_full_disk_halts_the_peer_with_a_sentence_and_loses_nothing(tmp_path: 
 def _free(place: Path) -> int:
     disk = os.statvfs(place)
     return disk.f_bavail * disk.f_frsize
+
+
+def test_ctrl_c_while_a_process_starts_leaves_it_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, it was stopped by nobody: a run that was interrupted while it started a peer left that peer."""
+    def interrupted(*what: Any) -> int:
+        pid = processes.popen(*what)
+        os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(processes, "spawn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        processes.launch("one", ["sleep", "600"], tmp_path / "log", tmp_path)
+    assert processes.stop(tmp_path) == ["one"]

@@ -92,13 +92,13 @@ def test_one_that_lies_about_every_answer_costs_an_honest_executor_nothing(lie: 
     """One validator lies in every committee it is drawn for, in one of five ways."""
     lab = staked()
     liar = lab.nodes[LIAR]
-    for _ in range(20):
+    for _ in range(40):
         judge(lab, in_flight(lab, 1, lab.nodes[NODE]), lambda node: lie if node == liar else {})
     for node in lab.nodes:
         if node != liar:
             untouched(lab, node)
-    assert lab.view.conduct(lab.nodes[NODE]).checked == 20
-    assert lab.view.conduct(liar).duties >= 2, "it was on committees"
+    assert lab.view.conduct(lab.nodes[NODE]).checked == 40
+    assert lab.view.conduct(liar).duties >= 3, "it was on committees"
 
 
 def test_the_liar_is_the_one_that_pays() -> None:
