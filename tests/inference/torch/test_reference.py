@@ -58,6 +58,8 @@ def test_it_is_close_to_the_model_itself(tmp_path: Path) -> None:
 def test_a_part_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
     from transformers import GPT2Config
 
-    config = GPT2Config(vocab_size=49152, n_embd=32, n_layer=1, n_head=2, n_positions=128, bos_token_id=1, eos_token_id=2)
+    config = GPT2Config(
+        vocab_size=49152, n_embd=32, n_layer=1, n_head=2, n_positions=128, bos_token_id=1, eos_token_id=2
+    )
     with pytest.raises(ConfigError, match="does not know"):
         ReferenceModel(built(tmp_path, config), threads=1)

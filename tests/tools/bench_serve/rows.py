@@ -20,12 +20,12 @@ from p2p.client.question import Question
 from p2p.peer.config import DEFAULT_MODEL
 from testnet.hops import hops
 from tests.tools.bench_serve.network import PEERS, Measured
-from tests.tools.bench_serve.server import Server, Streamed, asked
+from tests.tools.bench_serve.server import Refused, Server, Streamed, asked
 
 SHORT_TOKENS, LONG_TOKENS = 16, 128  # of answers
 HISTORY = " ".join(f"Fact {at}: the {at}th lighthouse of the coast has {at % 7} steps." for at in range(66))  # 1,300
 QUESTIONS = ("Say hello.", "Name a colour.", "Where is Rome?", "Count to three.", "What is tea?")
-ROUNDS = 3  # of several streams at once
+ROUNDS, FEW = 3, 4  # of up to FEW streams at once; of more one: so many answers, and so many checks of them
 TITLE = f"{'':44}{'network':>9}{'vLLM':>9}{'added':>9}{'p99':>9}{'ratio':>8}"
 
 
@@ -41,15 +41,20 @@ def row(name: str, ours: Sequence[float], theirs: Sequence[float], scale: float 
 
 
 async def measure(bench: Measured, pairs: int, widths: Sequence[int]) -> None:
-    """Print all rows."""
+    """Print the rows about the time to the first token (pairs: 0 for none) and those about many streams."""
     print(TITLE)
+    if pairs:
+        await first(bench, pairs)
+    for streams in widths:
+        await rate(bench, streams)
+
+
+async def first(bench: Measured, pairs: int) -> None:
     print(hops(bench.network, await first_tokens(bench.both, "short question", "", pairs)), flush=True)
     await first_tokens(bench.both, "1,300 tokens", HISTORY, max(3, pairs // 4))
     await second_turns(bench.both, max(3, pairs // 2))
     for way, answers in zip(("gateway", "library"), await by_library(bench, pairs), strict=True):
         print(f"by the {way}: {hops(bench.network, answers)}", flush=True)
-    for streams in widths:
-        await rate(bench, streams)
 
 
 async def first_tokens(both: Sequence[Server], what: str, history: str, pairs: int) -> list[Streamed]:
@@ -106,28 +111,38 @@ async def by_library(bench: Measured, pairs: int) -> tuple[list[Streamed], list[
 async def rate(bench: Measured, streams: int) -> None:
     """Tokens a second of so many streams at once, and what the peers' CPU costs a token."""
     found: tuple[list[float], list[float]] = ([], [])
-    cpu = 0.0
-    for number in range(ROUNDS):
+    refused = 0
+    cpu, rounds = 0.0, ROUNDS if streams <= FEW else 1
+    for number in range(rounds):
         before = bench.peers_cpu()
-        found[0].append(await together(bench.gateway, streams, number))
+        speed, busy = await together(bench.gateway, streams, number)
+        found[0].append(speed)
+        refused += busy
         cpu += bench.peers_cpu() - before
-        found[1].append(await together(bench.direct, streams, number + 1000))
+        found[1].append((await together(bench.direct, streams, number + 1000))[0])
     one, other = statistics.median(found[0]), statistics.median(found[1])
-    each = cpu * 1e3 / (ROUNDS * streams * LONG_TOKENS)
+    each = cpu * 1e3 / (rounds * streams * LONG_TOKENS)
     print(f"{f'tokens a second, {streams} at once':44}{one:9.1f}{other:9.1f}{'':18}{one / other:8.2f}"
-          f"   peers' CPU a token, checks included, {each:.2f} ms", flush=True)
+          f"   peers' CPU a token, checks included, {each:.2f} ms"
+          f"{f'   {refused} of {rounds * streams} refused' if refused else ''}", flush=True)
 
 
-async def together(server: Server, streams: int, number: int) -> float:
-    """Tokens a second of so many streams at once."""
+async def together(server: Server, streams: int, number: int) -> tuple[float, int]:
+    """(tokens a second of so many streams at once, how many of them got 429)."""
     counted: list[tuple[int, float]] = []  # tokens and seconds of a stream
+    refused = 0
 
     async def one(at: int) -> None:
+        nonlocal refused
         question = asked(f"{number}.{at} Tell a story about the number {at}.")
-        streamed = await server.stream(question, LONG_TOKENS)
+        try:
+            streamed = await server.stream(question, LONG_TOKENS)
+        except Refused:
+            refused += 1
+            return
         counted.append((streamed.tokens, streamed.took_s))
 
     async with trio.open_nursery() as nursery:
         for at in range(streams):
             nursery.start_soon(one, at)
-    return sum(tokens for tokens, _ in counted) / max(took for _, took in counted)
+    return sum(tokens for tokens, _ in counted) / max(took for _, took in counted), refused

@@ -18,6 +18,10 @@ from p2p.peer.config import DEFAULT_MODEL
 ANSWER_S = 300.0  # the longest wait for a piece of an answer
 
 
+class Refused(RuntimeError):
+    """The server has too much to do, and says so with 429."""
+
+
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """One streamed answer."""
@@ -46,7 +50,7 @@ class Server:
 
     async def stream(self, messages: Sequence[dict[str, str]], tokens: int) -> Streamed:
         """One answer of so many tokens. Returns when it was checked, which its times do not have: here its validators
-        use the same vLLM, and would slow the next one. Raises RuntimeError where it is not answered."""
+        use the same vLLM, and would slow the next one. Raises Refused; RuntimeError for another error."""
         body = {
             "model": DEFAULT_MODEL, "messages": list(messages), "max_tokens": tokens, "stream": True,
             "temperature": 0.7, "min_tokens": tokens, "stream_options": {"include_usage": True},
@@ -54,6 +58,8 @@ class Server:
         begun, first, pieces, counted = time.monotonic(), 0.0, list[str](), 0
         asking = self.http.stream("POST", f"{self.url}/v1/chat/completions", json=body, headers=self.headers)
         async with asking as answer:
+            if answer.status_code == 429:
+                raise Refused(self.name)
             if answer.status_code != 200:
                 raise RuntimeError(f"{self.name}: {answer.status_code} {(await answer.aread())[:200]!r}")
             async for line in answer.aiter_lines():
