@@ -84,10 +84,17 @@ async def send_bytes(send: Send, body: bytes, kind: bytes, status: int = 200, mo
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, path: str, error: FolkmootError, request_id: str, more: Pairs | None = None) -> None:
-    """An error, in the envelope of the path's API."""
+def speaks_anthropic(path: str, headers: dict[str, str]) -> bool:
+    """Whether the caller reads Anthropic's errors: by the path, or by the header that only its clients send."""
+    return path.startswith(_ANTHROPIC) or "anthropic-version" in headers
+
+
+async def send_error(
+    send: Send, error: FolkmootError, request_id: str, more: Pairs | None = None, *, anthropic: bool = False,
+) -> None:
+    """An error, in the envelope of the caller's API."""
     status, wait = status_of(error), retry_after(error)
-    plain = anthropic_error(error, request_id) if path.startswith(_ANTHROPIC) else openai_error(error)
+    plain = anthropic_error(error, request_id) if anthropic else openai_error(error)
     headers = [*(more or ())]
     if wait is not None:
         headers.append((b"retry-after", str(wait).encode()))

@@ -99,6 +99,7 @@ async def test_an_answer_without_a_bound_has_4096_tokens_at_most_and_never_more_
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
 
 
+FUNCTION = TOOL["function"]
 CLOSED = json.dumps({**SCHEMA, "additionalProperties": False}, separators=(",", ":"))
 
 
@@ -110,6 +111,10 @@ CLOSED = json.dumps({**SCHEMA, "additionalProperties": False}, separators=(",", 
     ({"guided_choice": ["yes", "no"]}, GrammarKind.CHOICE, '["yes","no"]'),
     ({"structured_outputs": {"json": SCHEMA}}, GrammarKind.JSON_SCHEMA, CLOSED),
     ({"structured_outputs": {"grammar": 'start: "a"'}}, GrammarKind.LARK, 'start: "a"'),
+    ({"response_format": {"type": "json_object", "schema": SCHEMA}}, GrammarKind.JSON_SCHEMA, CLOSED),
+    ({"tools": [TOOL], "response_format": {"type": "json_object"}}, GrammarKind.LARK, "calls of weather, or "),
+    ({"tools": [TOOL], "tool_choice": "none", "response_format": {"type": "json_object"}}, GrammarKind.JSON_OBJECT, ""),
+    ({"tools": [TOOL], "tool_choice": "required", "guided_choice": ["a"]}, GrammarKind.LARK, "calls of weather"),
 ])
 async def test_every_form_of_an_answer_is_one_grammar(sent: dict[str, Any], kind: GrammarKind, source: str) -> None:
     grammar = (await question(**sent)).body.grammar
@@ -136,11 +141,18 @@ async def test_text_is_no_grammar() -> None:
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
     ({"guided_regex": "a", "guided_choice": ["a"]}, "structured_outputs"),
-    ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "response_format"),
+    ({"tools": [TOOL], "guided_regex": "[a-z]+"}, "tools"), ({"guided_whitespace_pattern": "[ ]*"},
+                                                            "guided_whitespace_pattern"),
     ({"tools": [TOOL, TOOL]}, "tools[1].name"), ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "nix"}}}, "tool_choice.function.name"),
-    ({"functions": [{}]}, "functions"), ({"audio": {"voice": "x"}}, "audio"), ({"best_of": 2}, "best_of"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
+    ({"functions": [{}]}, "functions[0].name"), ({"functions": [FUNCTION], "tools": [TOOL]}, "functions"),
+    ({"functions": [FUNCTION], "function_call": {"name": "nix"}}, "function_call.name"),
+    ({"functions": [FUNCTION], "tool_choice": "auto"}, "tool_choice"),
+    ({"functions": [FUNCTION], "function_call": "required"}, "function_call"),
+    ({"function_call": {"name": "weather"}}, "function_call"), ({"audio": {"voice": "x"}}, "audio"),
+    ({"best_of": 2}, "best_of"),
     ({"use_beam_search": True}, "use_beam_search"), ({"prompt_logprobs": 1}, "prompt_logprobs"),
     ({"stop_token_ids": [2]}, "stop_token_ids"), ({"web_search_options": {}}, "web_search_options"),
     ({"modalities": ["text", "audio"]}, "modalities[1]"), ({"skip_special_tokens": False}, "skip_special_tokens"),
@@ -260,3 +272,45 @@ async def test_a_bound_on_the_price_is_handed_on() -> None:
 async def test_an_unknown_model_is_404() -> None:
     reply = await ask(ScriptedBackend(), PATH, chat() | {"model": "gpt-4"})
     assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+
+
+async def test_a_form_that_gives_way_to_a_call_is_named() -> None:
+    reply = await ask(saying(calling(("weather", {}))), PATH, chat(
+        tools=[TOOL], tool_choice="required", response_format={"type": "json_object"},
+    ))
+    assert reply.headers["x-folkmoot-ignored"] == "response_format"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_functions_of_old_are_tools_and_answered_in_their_words(stream: bool) -> None:
+    backend = saying(calling(("weather", {"city": "Oslo"}), ("clock", {})), chunk=4)
+    reply = await ask(backend, PATH, chat(functions=[FUNCTION], function_call={"name": "weather"}, stream=stream))
+    grammar = backend.asked[0].body.grammar
+    assert grammar is not None
+    assert grammar.source == "calls of weather"
+    if stream:
+        chunks = [event["choices"][0] for _, event in reply.events[:-1]]
+        parts = [chunk["delta"]["function_call"] for chunk in chunks if "function_call" in chunk["delta"]]
+        assert parts[0] == {"name": "weather", "arguments": ""}
+        call = {"name": "weather", "arguments": "".join(part["arguments"] for part in parts)}
+        assert not any("tool_calls" in chunk["delta"] for chunk in chunks)
+        finish = chunks[-1]["finish_reason"]
+    else:
+        choice = reply.json["choices"][0]
+        call, finish = choice["message"]["function_call"], choice["finish_reason"]
+        assert "tool_calls" not in choice["message"]
+        assert choice["message"]["content"] is None
+    assert (call["name"], json.loads(call["arguments"]), finish) == ("weather", {"city": "Oslo"}, "function_call")
+
+
+async def test_what_a_function_of_old_returned_answers_its_call() -> None:
+    backend = ScriptedBackend()
+    said = {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "?"}, said, {"role": "function", "name": "weather", "content": "sunny"}]
+    assert (await ask(backend, PATH, {"model": "tiny", "messages": turns, "functions": [FUNCTION]})).status == 200
+    prompt = backend.asked[0].body.prompt
+    assert isinstance(prompt, Chat)
+    assert [(one.role, one.content) for one in prompt.messages[1:]] == [("assistant", ""), ("tool", "sunny")]
+    assert prompt.messages[2].call_id == prompt.messages[1].calls[0].id
+    error = (await ask(backend, PATH, {"model": "tiny", "messages": [turns[0], turns[2]]})).error
+    assert error["param"] == "messages[1].name"

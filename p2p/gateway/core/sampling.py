@@ -50,6 +50,7 @@ REFUSED: Refused = {
     "add_special_tokens": ((True,), "the model's own files say which special tokens begin a prompt"),
     "chat_template": (("",), "the template is the model's own; for another one use /v1/completions"),
     "documents": (([],), "put them into a message"),
+    "guided_whitespace_pattern": (("",), "blanks are at most one after each comma and colon"),
     "mm_processor_kwargs": (({},), "models here read text only"),
     "models": (([],), "name one model in `model`"),
     "route": (("",), "name one model in `model`"),
@@ -158,13 +159,16 @@ def schema_grammar(schema: Any, path: str) -> Grammar:
 
 
 def read_response_format(body: Fields, name: str = "response_format") -> Grammar | None:
-    """OpenAI's response_format: text, json_object, or json_schema with the schema inside `json_schema`."""
+    """OpenAI's response_format: text, json_object, or json_schema with the schema inside `json_schema`. Also with the
+    schema beside the type, as llama.cpp and others take it."""
     form = body.inner(name)
     if form is None:
         return None
     kind = form.one_of("type", ("text", "json_object", "json_schema"))
     if kind == "text":
         return None
+    if form.has("schema"):
+        return schema_grammar(form.raw("schema"), form.at("schema"))
     if kind == "json_object":
         return Grammar(GrammarKind.JSON_OBJECT, "")
     schema = form.inner("json_schema")

@@ -24,7 +24,7 @@ from p2p.gateway.core.sampling import (
     read_stop,
     schema_grammar,
 )
-from p2p.gateway.types.choice import check_form
+from p2p.gateway.types.choice import form_beside_calls
 from p2p.gateway.types.content import (
     JOINT,
     add_call,
@@ -66,16 +66,18 @@ def read(body: Fields, headers: Headers, *, counts_only: bool = False) -> Gatewa
     calling, names, one_call = _choice(body, tools)
     shown = tools if calling is not Calling.NONE else ()
     form, effort = _form(body)
+    form, unused = form_beside_calls("output_config.format", form, calling)
     sampled = read_sampling(body)
     return GatewayRequest(
         model=body.need_text("model", MAX_NAME),
         prompts=(Chat(turns, shown, "", turns[-1].role is Role.ASSISTANT and not turns[-1].calls),),
         prompt_field="messages", params=sampled.params, seed=sampled.seed, ignore_eos=sampled.ignore_eos,
         stop=read_stop(body, "stop_sequences"), bias=read_bias(body),
-        grammar=check_form(body, "output_config", form, calling),
+        grammar=form,
         tools=shown, calling=calling, call_names=names, one_call=one_call,
         max_tokens=read_max_tokens(body, ("max_tokens",)), stream=body.flag("stream"), include_usage=True,
-        session_key=session_key(body, headers), max_price_micro=max_price(headers), ignored=(*ignored, *effort),
+        session_key=session_key(body, headers), max_price_micro=max_price(headers),
+        ignored=(*ignored, *effort, *unused),
     )
 
 
