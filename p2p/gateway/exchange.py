@@ -54,7 +54,7 @@ async def read_body(headers: dict[str, str], receive: Receive) -> Fields:
 
 def _check_type(headers: dict[str, str]) -> None:
     kind, _, rest = headers.get("content-type", "").lower().partition(";")
-    if kind.strip() != "application/json":
+    if kind.strip() != "application/json" and not (kind.startswith("application/") and kind.strip().endswith("+json")):
         raise UnsupportedMedia("send JSON, with the header `Content-Type: application/json`", field="content-type")
     charset = next((part.split("=", 1)[1].strip(' "') for part in rest.split(";") if "charset=" in part), "utf-8")
     if charset not in ("utf-8", "utf8"):

@@ -6,6 +6,7 @@ logged with the request's id, and the caller learns the id only.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Collection
 
@@ -24,6 +25,7 @@ from p2p.gateway.metrics import LEFT, Metrics
 log = structlog.get_logger(__name__)
 
 OPEN = ("/health", "/ready")  # paths that need no key, and have a place always
+_SLASHES = re.compile("//+")
 _MAX_ID = 128  # characters of a caller's own request id
 
 
@@ -43,7 +45,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        scope["path"] = scope["path"].rstrip("/") or "/"
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"  # of addresses that were joined carelessly
         request_id = _request_id(headers.get("x-request-id", ""))
         began = trio.current_time()
         scope["app"] = self  # the router raises its 404 and 405 as exceptions then

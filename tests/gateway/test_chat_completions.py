@@ -157,6 +157,7 @@ async def test_text_is_no_grammar() -> None:
     ({"stop_token_ids": [2]}, "stop_token_ids"), ({"web_search_options": {}}, "web_search_options"),
     ({"modalities": ["text", "audio"]}, "modalities[1]"), ({"skip_special_tokens": False}, "skip_special_tokens"),
     ({"continue_final_message": True}, "continue_final_message"), ({"model": ""}, "model"),
+    ({"repeat_penalty": 1.1}, "repeat_penalty"), ({"random_seed": 1}, "random_seed"), ({"grammar": "x"}, "grammar"),
 ])
 async def test_what_cannot_be_followed_is_refused_by_its_name(sent: dict[str, Any], param: str) -> None:
     error = await refused(**sent)
@@ -171,7 +172,13 @@ async def test_what_changes_no_answer_is_ignored_and_what_has_no_effect_is_named
         reasoning_effort="high",
     ))
     assert reply.status == 200
-    assert reply.headers["x-folkmoot-ignored"] == "reasoning_effort"
+    assert reply.headers["x-folkmoot-ignored"] == "reasoning_effort, unheard_of"
+
+
+async def test_a_name_that_no_header_may_have_is_named_without_harm() -> None:
+    reply = await ask(ScriptedBackend(), PATH, chat(**{"a\r\nset-cookie: b": 1, "ö": 2, "empty": [], "no": None}))
+    assert reply.headers["x-folkmoot-ignored"] == "a??set-cookie: b, ?"
+    assert len((await ask(ScriptedBackend(), PATH, chat(**{"x" * 9000: 1}))).headers["x-folkmoot-ignored"]) == 1000
 
 
 @pytest.mark.parametrize(("choice", "source", "shown"), [
@@ -314,3 +321,13 @@ async def test_what_a_function_of_old_returned_answers_its_call() -> None:
     assert prompt.messages[2].call_id == prompt.messages[1].calls[0].id
     error = (await ask(backend, PATH, {"model": "tiny", "messages": [turns[0], turns[2]]})).error
     assert error["param"] == "messages[1].name"
+
+
+@pytest.mark.parametrize("said", [{"prefix": True}, {}])
+async def test_an_answer_continues_a_message_that_is_said_to_be_its_beginning(said: dict[str, bool]) -> None:
+    backend = ScriptedBackend()
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Well,", **said}]
+    assert (await ask(backend, PATH, {"model": "tiny", "messages": turns})).status == 200
+    prompt = backend.asked[0].body.prompt
+    assert isinstance(prompt, Chat)
+    assert prompt.continues == bool(said)

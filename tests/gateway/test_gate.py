@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -204,3 +205,13 @@ async def test_a_slash_at_the_end_changes_nothing(path: str, body: object) -> No
 async def test_an_error_speaks_the_callers_api(path: str) -> None:
     reply = await ask(ScriptedBackend(), path, headers={"anthropic-version": "2023-06-01"})
     assert (reply.status, reply.json["type"], reply.error["type"]) == (404, "error", "not_found_error")
+
+
+@pytest.mark.parametrize("path", ["//v1/models", "/v1//models", "/v1/models//"])
+async def test_addresses_that_were_joined_carelessly_are_understood(path: str) -> None:
+    assert (await ask(ScriptedBackend(), path)).json["object"] == "list"
+
+
+async def test_a_mark_of_utf_8_before_the_json_is_no_part_of_it() -> None:
+    raw = b"\xef\xbb\xbf" + json.dumps(chat()).encode()
+    assert (await ask(ScriptedBackend(), CHAT, raw=raw)).status == 200

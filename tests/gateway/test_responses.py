@@ -140,7 +140,8 @@ async def test_a_response_continues_an_earlier_one_unless_it_was_not_stored() ->
 
 @pytest.mark.parametrize(("body", "param"), [
     ({}, "input"), ({"input": []}, "input"), ({"input": "x", "background": True}, "background"),
-    ({"input": "x", "conversation": "c"}, "conversation"), ({"input": "x", "prompt": {"id": "p"}}, "prompt"),
+    ({"input": "x", "conversation": "c"}, "conversation"), ({"input": "x", "prewarm": True}, "prewarm"),
+    ({"input": "x", "prompt": {"id": "p"}}, "prompt"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"input": "x", "tools": [{"type": "mcp"}]}, "tools[0].type"),
     ({"input": [{"type": "item_reference"}]}, "input[0].id"), ({"input": [{"type": "computer_call"}]}, "input[0].type"),

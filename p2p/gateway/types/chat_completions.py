@@ -73,7 +73,7 @@ def read(body: Fields, headers: Headers) -> ChatRequest:
     sampled, tools = read_sampling(body), functions or _tools(body)
     calling, names, shown = _function_choice(body, tools) if functions else read_choice(body, tools)
     form, unused = _grammar(body, calling)
-    continues = body.flag("continue_final_message")
+    continues = body.flag("continue_final_message") or _is_prefix(body)
     if continues and messages[-1].role is not Role.ASSISTANT:
         raise body.wrong("continue_final_message", "needs an assistant's message at the end")
     if not body.flag("add_generation_prompt", True) and not continues:
@@ -92,6 +92,12 @@ def read(body: Fields, headers: Headers) -> ChatRequest:
         ignored=(*without_effect(body, _WITHOUT_EFFECT), *unused),
     )
     return ChatRequest(request, bool(functions))
+
+
+def _is_prefix(body: Fields) -> bool:
+    """Whether the last message says itself that the answer continues it, as Mistral's and DeepSeek's clients do."""
+    last = as_object(body.raw("messages")[-1], "messages")
+    return last.raw("role") == "assistant" and last.raw("prefix") is True
 
 
 def _messages(body: Fields) -> list[ChatMessage]:

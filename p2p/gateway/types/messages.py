@@ -14,6 +14,7 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.limits import MAX_NAME
 from p2p.base.serving_limits import MAX_MESSAGES
 from p2p.gateway.core.fields import Fields, Refused, as_json, as_object
+from p2p.gateway.core.refusals import Unthreaded
 from p2p.gateway.core.request import Calling, GatewayRequest
 from p2p.gateway.core.sampling import (
     REFUSED,
@@ -46,6 +47,7 @@ _BLOCKS = ("text", "tool_use", "tool_result")
 _REFUSED: Refused = REFUSED | {
     "mcp_servers": (([],), "offer the server's tools as tools, and call them yourself"),
     "container": ((), "offer a tool that runs code, and run it yourself"),
+    "compaction": ((), "ask for a summary in words of your own"),
     "n": ((1,), "ask again for another answer"),
     "stop": (([],), "use stop_sequences"),
 }
@@ -55,6 +57,8 @@ _WITHOUT_EFFECT = ("speed",)
 def read(body: Fields, headers: Headers, *, counts_only: bool = False) -> GatewayRequest:
     """The request. counts_only: for count_tokens, which needs no max_tokens. Raises InvalidRequest."""
     body.refuse(_REFUSED)
+    if body.has("thread"):
+        raise Unthreaded("is not supported; send the whole conversation with each turn", field="thread")
     ignored = [*without_effect(body, _WITHOUT_EFFECT), *_thinking(body), *_context_edits(body)]
     if not counts_only and not body.has("max_tokens"):
         raise body.wrong("max_tokens", "is missing; say how many tokens the answer may have")

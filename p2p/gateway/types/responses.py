@@ -52,6 +52,7 @@ _REFUSED: Refused = REFUSED | {
     "moderation": ((), "check the text yourself"),
     "image": ((), "models here read text only"),
     "context_management": (([],), "shorten the input yourself"),
+    "prewarm": ((False,), "send the whole request; the conversation's host has it in its cache for the next turn"),
     "n": ((1,), "ask again for another answer"),
     "messages": ((), "use input, or /v1/chat/completions"),
 }
