@@ -16,7 +16,7 @@ from typing import Literal
 
 import trio
 
-from p2p.base.errors import FolkmootError
+from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.serving_limits import KEEP_ALIVE_S
 from p2p.gateway.adapters.writer import About, Choice, Event, Writer
 from p2p.gateway.apis import Api, Opened
@@ -32,6 +32,7 @@ from p2p.gateway.http import sse
 from p2p.gateway.http.asgi import Receive, Scope, Send
 from p2p.gateway.metrics import Metrics
 from p2p.gateway.timing import Timing
+from p2p.gateway.types.shared import form_field
 
 _LONG = 16_384  # characters of a prompt whose tokens are made in a thread: 5 ms of work
 _MAX_HEADER = 1000  # characters of a header that grows with the request
@@ -89,8 +90,14 @@ class Endpoint:
         timing.end("read")
         answer = await self._prepare(opened, scope["state"], timing)
         timing.end("prepare")
-        async with running(self._shared.backend, answer.questions, answer.new_answering) as pieces:
-            await (answer.stream(pieces, send) if opened.request.stream else answer.whole(pieces, send))
+        try:
+            async with running(self._shared.backend, answer.questions, answer.new_answering) as pieces:
+                await (answer.stream(pieces, send) if opened.request.stream else answer.whole(pieces, send))
+        except InvalidRequest as error:  # where the network makes the grammar, nobody knows what the caller called it
+            if error.field != "grammar":
+                raise
+            name = form_field(body, opened.request.calling)
+            raise InvalidRequest(error.message, field=name, code=error.code) from error
 
     async def _prepare(self, opened: Opened, state: dict[str, object], timing: Timing) -> _Answer:
         """Everything that can be refused is refused here."""

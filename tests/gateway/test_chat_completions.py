@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2p.base.body import Chat, ChatMessage, GrammarKind, Role, ToolCall
-from p2p.base.errors import Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.errors import InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.types import Params
 from p2p.gateway.core.backend import Asked
 from p2p.gateway.core.pieces import Reason
@@ -331,3 +331,18 @@ async def test_an_answer_continues_a_message_that_is_said_to_be_its_beginning(sa
     prompt = backend.asked[0].body.prompt
     assert isinstance(prompt, Chat)
     assert prompt.continues == bool(said)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("sent", "param"), [
+    ({"guided_regex": "(?=a)"}, "guided_regex"), ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}}, "tools"),
+    ({"functions": [FUNCTION], "function_call": {"name": "weather"}}, "functions"),
+])
+async def test_a_grammar_that_the_network_refuses_has_the_callers_name(
+    sent: dict[str, Any], param: str, stream: bool
+) -> None:
+    backend = ScriptedBackend(lambda asked: Answer(fail_first=InvalidRequest("it does not compile", field="grammar")))
+    reply = await ask(backend, PATH, chat(**sent, stream=stream))
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert reply.error["message"] == f"{param}: it does not compile"

@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
 from p2p.base.closed_schema import closed_schema
 from p2p.base.errors import InvalidRequest
+from p2p.base.plain_schema import plain_schema
 from p2p.base.serving_limits import (
     MAX_ANSWERS,
     MAX_BIASES,
@@ -163,7 +164,7 @@ def schema_grammar(schema: Any, path: str) -> Grammar:
     """The grammar of a JSON schema. Objects have no properties but those that are named (base/closed_schema.py)."""
     if not isinstance(schema, dict | bool):
         raise InvalidRequest("must be a JSON schema: an object", field=path)
-    return _grammar(GrammarKind.JSON_SCHEMA, as_json(closed_schema(schema)), path)
+    return _grammar(GrammarKind.JSON_SCHEMA, as_json(closed_schema(plain_schema(schema))), path)
 
 
 def read_response_format(body: Fields, name: str = "response_format") -> Grammar | None:

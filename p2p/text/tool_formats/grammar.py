@@ -16,6 +16,7 @@ from p2p.base.body import Grammar, GrammarKind, Tool
 from p2p.base.closed_schema import closed_schema
 from p2p.base.errors import InvalidRequest
 from p2p.base.json_text import read_object
+from p2p.base.plain_schema import plain_schema
 from p2p.base.serving_limits import MAX_GRAMMAR
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as models learn it
@@ -77,7 +78,8 @@ def call_or_form(call: Grammar, form: Grammar) -> Grammar | None:
 
 def _schema(tool: Tool, field: str) -> dict[str, Any]:
     schema = read_object(tool.parameters, field, empty='{"type": "object", "properties": {}}')
-    return {"type": "object", **closed_schema(schema), "x-guidance": _SPACING}
+    plain = plain_schema(schema)
+    return {"type": "object", **closed_schema(plain if isinstance(plain, dict) else schema), "x-guidance": _SPACING}
 
 
 def _quoted(text: str) -> str:
