@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from p2p.base.errors import FolkmootError, Overloaded
+from p2p.cli.advice import advised
 from p2p.cli.exit_codes import BUG, INTERRUPTED, NOBODY_READS, USAGE
 from p2p.cli.parsing import overview, parse
 from p2p.machine.foreign_text import Guarded, line
@@ -82,7 +83,7 @@ def _complain(error: FolkmootError, as_json: bool) -> None:
             body["retry_after"] = error.retry_after
         print(json.dumps({"error": body}), file=sys.stderr)
     else:
-        print(f"error: {line(str(error), 2000)}", file=sys.stderr)
+        print(f"error: {line(advised(error), 2000)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import {
 import { drawPanel } from './drawn.js'
 import { tokensPanel } from './tokens.js'
 
+const REASONS = { length: 'cut at the bound of the request', stop: 'ended by itself', stopped: 'stopped by the client', stop_string: 'ended by a stop string' }
 const ENDED = new Set(['SETTLED', 'VALIDATED', 'UPHELD', 'INVALIDATED', 'EXPIRED', 'WITHHELD', 'UNCONFIRMED'])
 
 export async function story ({ get, args: [id], signal, leaving }) {
@@ -27,12 +28,12 @@ export async function story ({ get, args: [id], signal, leaving }) {
         ['Agent', nodeId(it.agent)],
         ['Executor', nodeId(it.executor)],
         ['Prompt', plural(it.prompt_tokens, 'token')],
-        ['Answer', plural(it.output_tokens, 'token'), it.finish_reason && ` (${it.finish_reason.replace('_', ' ')})`,
+        ['Answer', plural(it.output_tokens, 'token'), it.finish_reason && `, ${REASONS[it.finish_reason] ?? it.finish_reason.replaceAll('_', ' ')}`,
           it.taken_over > 0 && `, ${it.taken_over} taken over from another executor`],
         ['Took', took(it, times)],
         ['Artifact root', ident(it.artifact_root, { whole: true, what: 'artifact root' })],
         ['Output', it.output_matches === null ? 'not confirmed yet'
-          : it.output_matches ? 'agent and executor name the same' : h('span', { class: 'bad' }, 'agent and executor name others')],
+          : it.output_matches ? 'agent and executor signed the same' : h('span', { class: 'bad' }, 'agent and executor signed different answers')],
         it.fault && ['Planted fault', it.fault],
         it.left_epoch !== null && ['Left the state', `after epoch ${it.left_epoch}`]
       ])),
@@ -41,7 +42,7 @@ export async function story ({ get, args: [id], signal, leaving }) {
       parts.tokens,
       moneyPanel(it),
       panel('Records', table('Records about this inference', [
-        { head: 'Record', cell: row => row.kind.toLowerCase().replaceAll('_', ' ') + (row.count > 1 ? ` × ${row.count}` : '') },
+        { head: 'Record', title: 'one that the ledger refused is here too', cell: row => row.kind.toLowerCase().replaceAll('_', ' ') + (row.count > 1 ? ` × ${row.count}` : '') },
         { head: 'Block', num: true, cell: row => blockLink(row.height) },
         { head: 'Time', cell: row => time(row.time_ms) }
       ], steps, 'The blocks with its records are not among those that were read here.')),
