@@ -289,7 +289,7 @@ def _listed(addresses: Any) -> str:
 
 
 CHECKS: dict[str, Callable[[Facts], Finding]] = {
-    "settings": _file("settings", "config.toml is good", "Correct it, or make the folder with: folkmoot init DIR"),
+    "settings": _file("settings", "config.toml is good", "Correct it, or make it: folkmoot join NETWORK --dir DIR"),
     "keys": _file("keys", "the node's key is there, and private", "Restore node.key from its copy, with mode 0600."),
     "genesis": _file("genesis", "genesis.cbor is good", "Copy the network's own genesis file into the folder."),
     "account": _account,

@@ -106,14 +106,16 @@ def _is_table(rows: list[Any]) -> bool:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{line(key, MAX_NAME).replace('_', ' ')} {_shown(value)}" for key, value in row.items())
+    """On one line, without what is empty."""
+    return ", ".join(f"{line(key, MAX_NAME).replace('_', ' ')} {_shown(value)}" for key, value in row.items()
+                     if value not in ("", None, [], (), {}))
 
 
 def _shown(value: Any) -> str:
     """One value for people."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None or value in ([], (), {}):
+    if value in ("", None, [], (), {}):
         return "none"
     if isinstance(value, list | tuple) and not any(isinstance(one, dict | list | tuple) for one in value):
         return line(", ".join(map(_shown, value)), MAX_VALUE)
