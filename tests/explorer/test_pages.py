@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from p2p.gateway.app import new_app
 from p2p.gateway.http.asgi import App
@@ -154,6 +155,19 @@ async def test_the_draw_is_made_again_in_the_page() -> None:
             marks = await page.eval("[...document.querySelectorAll('#draw-checks .mark')].map(m => m.ariaLabel).join()")
             assert set(marks.split(",")) == {"holds"}, await page.text("#draw-checks")
             assert one.candidates[0][:8] in await page.text()
+
+
+async def test_an_answer_of_the_sprint_is_not_drawn_again() -> None:
+    """Nobody drew it: its executor answered the beacon by itself."""
+    source = Scripted()
+    name, one = next((name, one) for name, one in source.stories.items() if one.status == "VALIDATED")
+    source.stories[name] = replace(one, account="00" * 32)
+    async with shown(source) as (url, page):
+        await page.goto(f"{url}/explorer/#/inferences/{name}")
+        await page.ready()
+        assert "Nothing was drawn" in await page.text()
+        assert not await page.eval("document.querySelector('#draw-checks')")
+        assert not any("/draws/" in one for one in page.requests)
 
 
 async def test_a_page_that_does_not_change_says_too_that_it_is_live() -> None:

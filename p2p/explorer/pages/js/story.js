@@ -49,8 +49,8 @@ export async function story ({ get, args: [id], signal, leaving }) {
       panel('Check it yourself',
         h('p', {}, 'What the state says of it, with a proof that needs no trust in a peer:'),
         h('pre', { class: 'command', tabindex: 0 }, `folkmoot prove inference ${it.id} --peer MULTIADDR`),
-        h('p', {}, 'The answer itself, with your own copy of the model:'),
-        h('pre', { class: 'command', tabindex: 0 }, `folkmoot verify ${it.id.slice(0, 12)}.proof --model FOLDER`))
+        it.account !== SPRINT && h('p', {}, 'The answer itself, with your own copy of the model:'),
+        it.account !== SPRINT && h('pre', { class: 'command', tabindex: 0 }, `folkmoot verify ${it.id.slice(0, 12)}.proof --model FOLDER`))
     ]
   }
 }
@@ -62,16 +62,18 @@ function kept (id, context) {
     const tokens = last?.id === id && last.signal === context.signal ? last.tokens : tokensPanel(id, context)
     const draw = last?.id === id && last.signal === context.signal && last.sure ? last.draw : null
     last = { id, status: context.it.status, signal: context.signal, tokens, draw, sure: false }
-    last.draw ??= drawPanel(id, context, () => { last.sure = true })
+    last.draw ??= context.it.account === SPRINT ? undrawn() : drawPanel(id, context, () => { last.sure = true })
   }
   return last
 }
+
+const undrawn = () => panel('Draw', nothing('Nothing was drawn: the executor answered the beacon’s questions of the sprint by itself.'))
 
 function life (it, at) {
   const committee = it.committees.at(-1)
   const wrong = ['INVALIDATED', 'EXPIRED', 'WITHHELD', 'UNCONFIRMED'].includes(it.status)
   const stages = [
-    ['Drawn', it.draw_height, 'its executors'],
+    it.account === SPRINT ? ['Asked', it.draw_height, 'by the beacon'] : ['Drawn', it.draw_height, 'its executors'],
     ['Started', it.start_height, 'money held'],
     ['Finished', it.finish_height, 'executor signed'],
     ['Confirmed', it.output_height, 'agent signed'],

@@ -1,7 +1,7 @@
 // The chart of an answer's tokens, where its artifact is at hand: from this gateway's own memory, or from a file.
 import { ask } from './api.js'
 import { bars } from './charts.js'
-import { facts, h, nothing, panel, plural, table, whole } from './dom.js'
+import { SPRINT, facts, h, nothing, panel, plural, table, whole } from './dom.js'
 import { apiKey } from './key.js'
 import { gap, readProof } from './proof.js'
 
@@ -17,7 +17,9 @@ export function tokensPanel (id, { it, signal }) {
     }
   }
   fetchOwn(id, signal).then(found => found ? show(found) : body.replaceChildren(
-    h('p', {}, 'The numbers of each token are in the answer’s artifact. Whoever asked has it, and nobody else: no peer gives it to strangers.'), chooser(show)
+    ...(it.account === SPRINT
+      ? [nothing('The numbers of each token are in the answer’s artifact, which peers of the committee alone have.')]
+      : [h('p', {}, 'The numbers of each token are in the answer’s artifact. Whoever asked has it, and nobody else: no peer gives it to strangers.'), chooser(show)])
   ))
   return panel('Tokens', body)
 }
