@@ -148,7 +148,7 @@ networks: .venv/.package
 	@$(V)/python -m tests.tools.random_networks $(if $(COUNT),--count $(COUNT)) $(if $(filter-out 0,$(FIRST)),--first $(FIRST)) $(if $(FAULT),--fault $(FAULT))
 
 bench-serve: .venv/.engine
-	@$(V)/python -m testnet.bench_serve $(if $(PAIRS),--pairs $(PAIRS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY))
+	@$(V)/python -m tests.tools.bench_serve $(if $(PAIRS),--pairs $(PAIRS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only $(ONLY))
 
 bench-checks: .venv/.engine
 	@$(V)/python -m tests.tools.bench_checks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PROMPT),--prompt $(PROMPT)) $(if $(CHECKS),--checks $(CHECKS))

@@ -172,6 +172,9 @@ HTTP_LINGER_S: Final = 2.0  # in which a refused client may read the refusal whi
 HTTP_LINGER: Final = 8 * MIB  # bytes of such a client that are thrown away
 HTTP_DRAIN_S: Final = 30.0  # for running answers, when the gateway is told to end
 KEEP_ALIVE_S: Final = 10.0  # between two signs of life on a stream: proxies and clients give up after 30 to 60
+# Before a stream's headers: a client of the network gives up overloaded peers in less (AGENT_WAITS), and only before
+# the headers a refusal has a status that callers know how to repeat.
+HEADERS_WAIT_S: Final = 25.0
 
 # -- explorer: pages for people, open to whoever reaches the port (p2p/explorer)
 EXPLORER_REQUESTS: Final = 64  # in progress at once, streams of events not counted; more get 429

@@ -16,7 +16,7 @@ from typing import Literal
 import trio
 
 from p2p.base.errors import FolkmootError
-from p2p.base.serving_limits import KEEP_ALIVE_S
+from p2p.base.serving_limits import HEADERS_WAIT_S, KEEP_ALIVE_S
 from p2p.gateway.adapters.writer import About, Choice, Event, Writer
 from p2p.gateway.apis import Api, Opened
 from p2p.gateway.core.answering import Answering
@@ -157,9 +157,9 @@ class _Answer:
         await self._put(send, events, is_last=True)
 
     async def _first(self, pieces: Pieces) -> list[tuple[int, Piece]]:
-        """What comes before the stream begins: up to the first piece of an answer, or what comes in KEEP_ALIVE_S."""
+        """What comes before the stream begins: up to the first piece of an answer, or what comes in HEADERS_WAIT_S."""
         found: list[tuple[int, Piece]] = []
-        with trio.move_on_after(KEEP_ALIVE_S):
+        with trio.move_on_after(HEADERS_WAIT_S):
             async for at, piece in pieces:
                 found.append((at, piece))
                 if isinstance(piece, Started):

@@ -118,6 +118,7 @@ class Answer:
     reason: Reason = Reason.STOP
     chunk: int = 3  # characters of one piece
     cached: int = 0
+    wait_s: float = 0.0  # before anything comes
     fail_first: FolkmootError | None = None  # instead of an answer
     fail_after: FolkmootError | None = None  # after the text
     pause: Callable[[], Any] | None = None  # awaited after each piece
@@ -165,6 +166,7 @@ class ScriptedBackend:
         async def pieces() -> AsyncIterator[Started | Said | Ended]:
             nonlocal done
             answer = self.say(asked)
+            await trio.sleep(answer.wait_s)
             if answer.fail_first is not None:
                 raise answer.fail_first
             yield Started(inference(number), EXECUTOR, 3)

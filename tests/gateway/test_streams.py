@@ -10,7 +10,10 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
+from p2p.base.errors import Overloaded
+from p2p.base.serving_limits import HEADERS_WAIT_S
 from p2p.gateway.http import sse
 from tests.gateway.asking import Reply, ask
 from tests.gateway.scripted import ScriptedBackend, calling, saying
@@ -137,3 +140,18 @@ def test_the_first_word_is_in_the_first_write(path: str, asked: dict[str, Any]) 
     _, stream = both("unmistakable words", 30, path, {"model": "tiny"} | asked)
     assert b"unmistakable" in stream.writes[0]
     assert len(stream.writes) > 1
+
+
+BUSY = Overloaded("every peer is busy", field="agent", retry_after=3)
+STREAMED = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+async def test_a_refusal_that_takes_long_still_has_its_status(autojump_clock: MockClock) -> None:
+    found = await ask(saying("", wait_s=HEADERS_WAIT_S - 1, fail_first=BUSY), "/v1/chat/completions", STREAMED)
+    assert (found.status, found.headers["retry-after"], found.error["code"]) == (429, "3", "overloaded")
+
+
+async def test_one_that_takes_longer_ends_the_stream(autojump_clock: MockClock) -> None:
+    found = await ask(saying("", wait_s=HEADERS_WAIT_S + 1, fail_first=BUSY), "/v1/chat/completions", STREAMED)
+    assert found.status == 200
+    assert [event["error"]["code"] for _, event in found.events if "error" in event] == ["overloaded"]

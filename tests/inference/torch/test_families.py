@@ -6,7 +6,6 @@ They are tiny and have random weights: layers with a sliding window between laye
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,16 @@ from p2p.base.body import Body, TextPrompt, one_message
 from p2p.base.errors import ConfigError
 from p2p.base.types import Params
 from p2p.inference.stack.gemma import NAME
-from p2p.inference.stack.model import cache_root, prepare_model
+from p2p.inference.stack.model import cache_root
 from p2p.inference.torch.decode import generate_all
 from p2p.inference.torch.model import TorchModel
 from p2p.text.model_files import describe
 from p2p.verification.engine import Job
+from tests.inference.torch.tiny import built
 
 SEED = b"\x07" * 32
 WINDOW = 16
 NEAR = 2e-4  # nats in float32: sums in another order
-
-
-def built(folder: Path, config: Any) -> Path:
-    """A model of this configuration with random weights, spread so that its choices are neither sure nor all alike."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(5)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                weight.normal_(0.0, 0.2)
-    model.save_pretrained(str(folder))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(prepare_model() / name, folder / name)
-    return folder
 
 
 def gemma(kind: str = "Gemma3TextConfig", **more: Any) -> Any:

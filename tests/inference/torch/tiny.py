@@ -1,9 +1,13 @@
-"""A model of two layers with random weights in float32, for tests of how the torch engine decodes."""
+"""Models with random weights, for tests of how the torch engine decodes: one in memory, and folders of any kind."""
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+from p2p.inference.stack.model import prepare_model
 from p2p.inference.torch.model import TorchModel
 from p2p.text.vocabulary import parse_vocabulary
 from testnet.simulated_engine import VOCAB, tokenizer_json
@@ -11,6 +15,7 @@ from testnet.simulated_engine import VOCAB, tokenizer_json
 
 @cache
 def tiny() -> TorchModel:
+    """Two layers in float32."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,3 +33,20 @@ def tiny() -> TorchModel:
     model.vocabulary = parse_vocabulary(tokenizer_json().encode())
     model._module, model._base, model._head = module, module.get_decoder(), module.get_output_embeddings()
     return model
+
+
+def built(folder: Path, config: Any) -> Path:
+    """A model of this configuration with random weights, spread so that its choices are neither sure nor all alike."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(0.0, 0.2)
+    model.save_pretrained(str(folder))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(prepare_model() / name, folder / name)
+    return folder

@@ -45,7 +45,7 @@ def live(say: Say) -> Iterator[Target]:
 
 def start_gateway(network: Running, say: Say) -> tuple[str, str]:
     """Start `folkmoot gateway` in front of a network and wait until it is ready. Returns (URL, key)."""
-    port, key = _free_port(), "sk-" + secrets.token_hex(16)
+    port, key = free_port(), "sk-" + secrets.token_hex(16)
     key_file, log = network.directory / "gateway.key", network.directory / "log" / "gateway.log"
     write_file(key_file, key.encode() + b"\n", field="api_key_file")
     say(f"starting the gateway at port {port}")
@@ -75,7 +75,7 @@ def _ready(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -1,23 +1,14 @@
-"""vllm bench serve: four requests of random tokens over each API.
-
-Its command is entered at the function behind `vllm bench serve`: the command itself asks for the version of a
-distribution called vllm, and the one for CPUs has another name.
-"""
+"""vllm bench serve: four requests of random tokens over each API."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 from cases import HOME, KEY, MODEL, MODEL_FOLDER, URL, Unable, asked, case, command
 
-ENTER = """
-from vllm.benchmarks.serve import add_cli_args, main
-from vllm.utils.argparse_utils import FlexibleArgumentParser
-parser = FlexibleArgumentParser()
-add_cli_args(parser)
-main(parser.parse_args())
-"""
+ENTRY = str(Path(__file__).with_name("vllm_bench_entry.py"))
 
 
 def benchmark(backend: str, path: str) -> str:
@@ -25,7 +16,7 @@ def benchmark(backend: str, path: str) -> str:
         raise Unable("it needs the tokenizer's folder: --model-folder")
     out = HOME / f"{backend}.json"
     command([
-        sys.executable, "-c", ENTER, "--backend", backend, "--base-url", URL, "--endpoint", path, "--model", MODEL,
+        sys.executable, ENTRY, "--backend", backend, "--base-url", URL, "--endpoint", path, "--model", MODEL,
         "--tokenizer", MODEL_FOLDER, "--dataset-name", "random", "--random-input-len", "24", "--random-output-len", "8",
         "--num-prompts", "4", "--max-concurrency", "2", "--save-result", "--result-dir", str(HOME),
         "--result-filename", out.name, "--disable-tqdm",
