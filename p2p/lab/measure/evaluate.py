@@ -189,7 +189,7 @@ class Evaluation:
 
     def fit(self) -> None:
         """Fit a profile for each pair of stacks that was measured, on the calibration prompts."""
-        found = self.evidence.find_exact_context(self.calibration)
+        found = self.evidence.find_exact_context()
         if self.kept_context and not self.evidence.is_generated(LIMIT_RUN):  # nobody looked for the limit
             found = min(found or self.kept_context, self.kept_context)
         self.evidence.exact_context = found

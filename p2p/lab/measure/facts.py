@@ -79,11 +79,12 @@ class Evidence:
         wanted = frozenset(found[0]) - frozenset(self.facts(case, validator)[0])
         return tuple(prompt for prompt in found[0] if prompt in wanted), only(found, wanted)
 
-    def find_exact_context(self, calibration: frozenset[str]) -> int:
-        """Tokens of the longest context of a calibration answer that is exact and shorter than any that is not.
+    def find_exact_context(self) -> int:
+        """Tokens of the longest context of an answer that is exact and shorter than any that is not.
 
         An answer is exact where no chosen token's number differs by more than ROUNDING. Kernels are believed no further
-        than they were seen to be exact.
+        than they were seen to be exact. Held-out answers are looked at too: a longer context would have honest tokens
+        refused, a shorter one only makes more answers strangers', so this favours nobody.
         """
         exact, noisy = [0], [2**31]
         for run in HONEST:
@@ -92,10 +93,9 @@ class Evidence:
             ids, facts = self._facts(run.name, VLLM)
             contexts = self._contexts(run.name)
             for prompt, start, length in zip(ids, facts.starts(), facts.lengths, strict=True):
-                if prompt in calibration:
-                    off = np.flatnonzero(facts.values[start : start + length, CHOSEN] > ROUNDING)
-                    begin = contexts[prompt] - length
-                    (noisy if off.size else exact).append(begin + int(off[0]) if off.size else contexts[prompt])
+                off = np.flatnonzero(facts.values[start : start + length, CHOSEN] > ROUNDING)
+                begin = contexts[prompt] - length
+                (noisy if off.size else exact).append(begin + int(off[0]) if off.size else contexts[prompt])
         return max(tokens for tokens in exact if tokens < min(noisy))
 
     def _equal(self, case: str, validator: str) -> bool:

@@ -152,9 +152,8 @@ def test_the_small_run_asks_short_answers_to_prompts_of_both_halves() -> None:
 
 
 def test_exact_contexts_end_before_the_first_that_is_not() -> None:
-    """One calibration answer differs from row 30 on (context 130): what was seen exact below that is the limit;
-    held-out ones say nothing.
-    """
+    """One answer differs from row 30 on (context 130): what was seen exact below that is the limit. Held-out answers
+    are looked at too."""
     class Known(Evidence):
         def __init__(self) -> None:
             self.exact_context = None
@@ -172,10 +171,11 @@ def test_exact_contexts_end_before_the_first_that_is_not() -> None:
 
     values = np.zeros((200, len(COLUMNS)))
     values[130:150, CHOSEN] = 0.1  # of c, whose prompt has 100 tokens
-    values[150:, CHOSEN] = 0.1  # of d
+    values[195:, CHOSEN] = 0.1  # of d, whose prompt has 90 tokens
     evidence = Known()
-    assert evidence.find_exact_context(frozenset("abc")) == 120
-    assert evidence.find_exact_context(frozenset("ab")) == 120
+    assert evidence.find_exact_context() == 120
+    values[170:, CHOSEN] = 0.1
+    assert evidence.find_exact_context() == 90, "d differs from context 110 on, whatever half its prompt is of"
     evidence.exact_context = 120
     assert evidence.facts("honest_b16", plan.VLLM)[0] == ("a", "b")
     assert evidence.longer("honest_b16", plan.VLLM)[0] == ("c", "d")
