@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from p2p.base.body import ChatMessage
 from p2p.base.genesis import Genesis
@@ -21,6 +21,7 @@ from p2p.base.serving_limits import CLIENT_CLOSE_S
 from p2p.client import client as trio_client
 from p2p.client.answer import Answer
 from p2p.client.bridge import Bridge, Call
+from p2p.client.client import ChatOptions, TextOptions
 from p2p.client.events import Event
 from p2p.client.model_card import ModelCard
 from p2p.client.model_files import ModelFiles
@@ -95,11 +96,11 @@ class Client:
         """The whole answer."""
         return await self._do(lambda client: client.complete(question, timeout_s=timeout_s))
 
-    async def chat(self, model: str, messages: Sequence[ChatMessage] | str, **options: Any) -> Answer:
+    async def chat(self, model: str, messages: Sequence[ChatMessage] | str, **options: Unpack[ChatOptions]) -> Answer:
         """The model's next message. options: as Client.chat."""
         return await self._do(lambda client: client.chat(model, messages, **options))
 
-    async def text(self, model: str, prompt: str, **options: Any) -> Answer:
+    async def text(self, model: str, prompt: str, **options: Unpack[TextOptions]) -> Answer:
         """What the model continues `prompt` with. options: as Client.text."""
         return await self._do(lambda client: client.text(model, prompt, **options))
 
@@ -144,6 +145,11 @@ async def _ended(future: Future[Any]) -> None:
     """Wait until it has ended, however, for CLIENT_CLOSE_S at most."""
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
-    future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+
+    def tell(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(tell)
     with suppress(TimeoutError):
         await asyncio.wait_for(done.wait(), CLIENT_CLOSE_S)

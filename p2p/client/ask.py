@@ -20,15 +20,14 @@ from functools import partial
 
 import trio
 
-from p2p.base.body import check_body
-from p2p.base.codec import encode
 from p2p.base.errors import FolkmootError, InvalidRequest, Overloaded
-from p2p.base.serving_limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT, MAX_BODY
+from p2p.base.serving_limits import AGENT_WAIT_S, AGENT_WAITS, MAX_AGENT_WAIT
 from p2p.base.types import VERSION, SignedRequest
 from p2p.client.connection import open_to, query
 from p2p.client.draw_check import DrawCheck
 from p2p.client.events import Done, Event, Notices, Signed, Waiting
 from p2p.client.question import NO_OVERRIDES, Endpoint, Overrides, Payer, Question
+from p2p.client.question_check import encoded
 from p2p.client.recent_tips import RecentTips
 from p2p.client.repeat import NOTHING, Repeat
 from p2p.client.shown import Shown
@@ -73,15 +72,6 @@ async def ask_over(
     async with aclosing(Asking(network, to, question, payer, overrides, patience).events()) as events:
         async for event in events:
             yield event
-
-
-def encoded(question: Question) -> bytes:
-    """The body as it is sent. Raises InvalidRequest naming what is wrong with it."""
-    check_body(question.body)
-    raw = encode(question.body)
-    if len(raw) > MAX_BODY:
-        raise InvalidRequest(f"the question has {len(raw)} bytes; at most {MAX_BODY} are allowed", field="body")
-    return raw
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from p2p.base.errors import Unavailable
+from p2p.base.errors import ConfigError, Unavailable
 from p2p.base.serving_limits import CLIENT_AHEAD
 from p2p.client.client import Client
 from p2p.client.events import Accepted, Event
@@ -26,6 +26,10 @@ T = TypeVar("T")
 
 def _closed() -> Unavailable:
     return Unavailable("the client is closed; open another one", field="client", code="closed")
+
+
+def _not_open() -> ConfigError:
+    return ConfigError("the client is not open: ask inside its `with` block", field="client")
 
 
 class Call(Generic[T]):
@@ -83,7 +87,9 @@ class Bridge:
         self._has_begun = threading.Event()
 
     def start(self) -> None:
-        """Returns at once; `opened` says when the client is open."""
+        """Returns at once; `opened` says when the client is open. Raises ConfigError the second time."""
+        if self._thread.ident is not None:
+            raise ConfigError("a client is opened once; make another one", field="client")
         self._thread.start()
         self._has_begun.wait()
 
@@ -100,7 +106,9 @@ class Bridge:
         return False
 
     def call(self, action: Callable[[Client], Awaitable[T]]) -> Call[T]:
-        """Begin `action`, from any thread."""
+        """Begin `action`, from any thread. Raises ConfigError where the client was not opened."""
+        if self._thread.ident is None:
+            raise _not_open()
         call: Call[T] = Call(self)
         with self._lock:
             self._calls.add(call)

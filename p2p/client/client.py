@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import trio
 
@@ -39,6 +39,25 @@ if TYPE_CHECKING:
     from p2p.text.model_text import ModelText
 
 DEFAULT_MAX_TOKENS = 128
+
+
+class TextOptions(TypedDict, total=False):
+    """What Client.text takes by name, for the clients without trio."""
+
+    max_tokens: int
+    params: Params | None
+    stop: Sequence[str]
+    grammar: Grammar | None
+    session: Session | None
+    rows: bool
+    max_price_micro: int | None
+    timeout_s: float | None
+
+
+class ChatOptions(TextOptions, total=False):
+    """What Client.chat takes by name."""
+
+    tools: Sequence[Tool]
 
 
 @dataclass(slots=True)

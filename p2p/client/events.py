@@ -122,6 +122,7 @@ class Done(_Event, frozen=True, tag="done"):
 
     receipt: Receipt
     text: str
+    stop: str = ""  # the stop string that ended it
 
 
 Event = (
@@ -137,6 +138,8 @@ def plain(event: Event) -> dict[str, Any]:
         found["most_micro"] = event.most_micro
     elif isinstance(event, Done):
         found["receipt"] = event.receipt.plain()
+        if not event.stop:
+            del found["stop"]
     elif isinstance(event, Token) and event.row is None:
         del found["row"]
     return found

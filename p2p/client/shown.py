@@ -52,7 +52,12 @@ class Shown:
     @property
     def found(self) -> bool:
         """Whether a stop string came."""
-        return self._finder is not None and self._finder.found is not None
+        return self.stop is not None
+
+    @property
+    def stop(self) -> str | None:
+        """The stop string that came."""
+        return None if self._finder is None else self._finder.found
 
     def add(self, tokens: Sequence[int], rows: Sequence[Position | None], text: str) -> list[Token]:
         """The events for a frame's tokens: the text of all of them is with the first. rows: one for each token."""

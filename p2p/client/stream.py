@@ -173,7 +173,8 @@ class AnswerStream:
             problems += [f"in the request that this one continues: {problem}" for problem in earlier.problems()]
         passed_over, continues = self.way.passed_over(streamed_by(frame)), self.continues
         receipt = summary(signed, accepted, frame, self.peer, problems, drawn.known, passed_over, continues)
-        return events.Done(receipt, self.shown.text)
+        by_stop = frame.finish.record.finish_reason is FinishReason.STOP_STRING
+        return events.Done(receipt, self.shown.text, (self.shown.stop or "") if by_stop else "")
 
     @property
     def continues(self) -> tuple[bytes, ...]:

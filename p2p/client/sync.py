@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar, Unpack
 
 from p2p.base.body import ChatMessage
 from p2p.base.genesis import Genesis
@@ -21,6 +21,7 @@ from p2p.base.serving_limits import CLIENT_CLOSE_S
 from p2p.client import client as trio_client
 from p2p.client.answer import Answer
 from p2p.client.bridge import Bridge
+from p2p.client.client import ChatOptions, TextOptions
 from p2p.client.events import Event
 from p2p.client.model_card import ModelCard
 from p2p.client.model_files import ModelFiles
@@ -85,11 +86,11 @@ class Client:
         """The whole answer."""
         return self._do(lambda client: client.complete(question, timeout_s=timeout_s))
 
-    def chat(self, model: str, messages: Sequence[ChatMessage] | str, **options: Any) -> Answer:
+    def chat(self, model: str, messages: Sequence[ChatMessage] | str, **options: Unpack[ChatOptions]) -> Answer:
         """The model's next message. options: as Client.chat."""
         return self._do(lambda client: client.chat(model, messages, **options))
 
-    def text(self, model: str, prompt: str, **options: Any) -> Answer:
+    def text(self, model: str, prompt: str, **options: Unpack[TextOptions]) -> Answer:
         """What the model continues `prompt` with. options: as Client.text."""
         return self._do(lambda client: client.text(model, prompt, **options))
 

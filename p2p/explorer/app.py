@@ -182,7 +182,8 @@ class Beside:
         self._pages, self._other = pages, other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app: App = self._pages if self._pages.answers_path(scope["path"]) else self._other
+        shows = self._pages.answers_path(scope["path"]) and scope["method"] != "POST"  # someone's /chat/completions
+        app: App = self._pages if shows else self._other
         await app(scope, receive, send)
 
 

@@ -6,6 +6,7 @@ error event, and no stream that failed looks complete. While nothing comes, the 
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Literal
 
 import trio
 
-from p2p.base.errors import FolkmootError
+from p2p.base.errors import FolkmootError, InvalidRequest
 from p2p.base.serving_limits import HEADERS_WAIT_S, KEEP_ALIVE_S
 from p2p.gateway.adapters.writer import About, Choice, Event, Writer
 from p2p.gateway.apis import Api, Opened
@@ -23,7 +24,7 @@ from p2p.gateway.core.answering import Answering
 from p2p.gateway.core.backend import Asked, Backend, ModelCard, ModelText
 from p2p.gateway.core.pieces import Ended, Failed, Piece, Started
 from p2p.gateway.core.refusals import NotFound
-from p2p.gateway.core.request import GatewayRequest, to_questions, tool_format
+from p2p.gateway.core.request import to_questions, tool_format
 from p2p.gateway.core.running import running
 from p2p.gateway.core.sessions import Sessions
 from p2p.gateway.exchange import Pairs, as_bytes, headers_of, read_body, send_json
@@ -31,9 +32,16 @@ from p2p.gateway.http import sse
 from p2p.gateway.http.asgi import Receive, Scope, Send
 from p2p.gateway.metrics import Metrics
 from p2p.gateway.timing import Timing
+from p2p.gateway.types.shared import form_field
 
 _LONG = 16_384  # characters of a prompt whose tokens are made in a thread: 5 ms of work
 _MAX_HEADER = 1000  # characters of a header that grows with the request
+_NOT_PLAIN = re.compile(r"[^ -~]")  # what a name may have in JSON and a header may not
+# Parameters of which nobody here asks, because nothing that they say could show in an answer.
+_CHANGE_NO_ANSWER = frozenset({
+    "store", "service_tier", "safety_identifier", "client_metadata", "cache_control", "include", "stream_options",
+    "metadata", "user", "prompt_cache_key", "inference_geo", "user_profile_id", "workspace_id", "diagnostics",
+})
 
 
 class _End(Enum):
@@ -75,12 +83,21 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         timing = Timing(scope["state"].get("began"))
-        opened = self._api.open(await read_body(headers, receive), headers)
+        body = await read_body(headers, receive)
+        opened = self._api.open(body, headers)
+        ignored = [*opened.request.ignored, *(path for path in body.unread() if path not in _CHANGE_NO_ANSWER)]
+        scope["state"]["ignored"] = ", ".join(ignored)
         timing.end("read")
         answer = await self._prepare(opened, scope["state"], timing)
         timing.end("prepare")
-        async with running(self._shared.backend, answer.questions, answer.new_answering) as pieces:
-            await (answer.stream(pieces, send) if opened.request.stream else answer.whole(pieces, send))
+        try:
+            async with running(self._shared.backend, answer.questions, answer.new_answering) as pieces:
+                await (answer.stream(pieces, send) if opened.request.stream else answer.whole(pieces, send))
+        except InvalidRequest as error:  # where the network makes the grammar, nobody knows what the caller called it
+            if error.field != "grammar":
+                raise
+            name = form_field(body, opened.request.calling)
+            raise InvalidRequest(error.message, field=name, code=error.code) from error
 
     async def _prepare(self, opened: Opened, state: dict[str, object], timing: Timing) -> _Answer:
         """Everything that can be refused is refused here."""
@@ -98,6 +115,7 @@ class Endpoint:
         )
         return _Answer(
             self._api, opened, text, questions, about, opened.writer(about), self._shared.metrics, timing,
+            str(state.get("ignored", "")),
         )
 
 
@@ -106,7 +124,7 @@ class _Answer:
 
     def __init__(
         self, api: Api, opened: Opened, text: ModelText, questions: Sequence[Asked], about: About, writer: Writer,
-        metrics: Metrics, timing: Timing,
+        metrics: Metrics, timing: Timing, ignored: str,
     ) -> None:
         self.questions = questions
         self._api = api
@@ -116,6 +134,7 @@ class _Answer:
         self._writer = writer
         self._metrics = metrics
         self._timing = timing
+        self._ignored = ignored
         self._has_begun = False  # whether a piece of the answer itself has come
 
     def new_answering(self) -> Answering:
@@ -186,20 +205,20 @@ class _Answer:
         self._opened.keep(self._about, self._writer)
 
     def _headers(self) -> Pairs:
-        return [*answer_headers(self._opened.request, self._writer.choices), (b"server-timing", self._timing.header())]
+        return [*answer_headers(self._ignored, self._writer.choices), (b"server-timing", self._timing.header())]
 
     async def _put(self, send: Send, events: Sequence[Event], *, is_last: bool = False) -> None:
         await _put_bytes(send, b"".join(map(_pack, events)), is_last=is_last)
 
 
-def answer_headers(request: GatewayRequest, choices: Sequence[Choice]) -> Pairs:
+def answer_headers(ignored: str, choices: Sequence[Choice]) -> Pairs:
     """Which inferences gave the answer, what a token costs, and what was accepted without effect."""
     started = [choice.started for choice in choices if choice.started is not None]
     values = {
         b"x-folkmoot-inference": ",".join(one.inference_id for one in started),
         b"x-folkmoot-executor": ",".join(one.executor for one in started),
         b"x-folkmoot-price": str(max((one.price_micro for one in started), default="")),
-        b"x-folkmoot-ignored": ", ".join(request.ignored)[:_MAX_HEADER],
+        b"x-folkmoot-ignored": _NOT_PLAIN.sub("?", ignored)[:_MAX_HEADER],
     }
     return [(name, value.encode("ascii", "replace")) for name, value in values.items() if value]
 

@@ -44,8 +44,8 @@ def all_apis(stored: Stored) -> tuple[Api, ...]:
     """The APIs of one gateway."""
 
     def chat(body: Fields, headers: Headers) -> Opened:
-        request = chat_completions.read(body, headers)
-        return Opened(request, lambda about: ChatWriter(request, about))
+        asked = chat_completions.read(body, headers)
+        return Opened(asked.request, lambda about: ChatWriter(asked, about))
 
     def completion(body: Fields, headers: Headers) -> Opened:
         asked = completions.read(body, headers)
@@ -56,11 +56,11 @@ def all_apis(stored: Stored) -> tuple[Api, ...]:
         return Opened(request, lambda about: MessageWriter(request, about))
 
     def response(body: Fields, headers: Headers) -> Opened:
-        asked = responses.read(body, headers, stored.conversation)
+        asked = responses.read(body, headers, stored)
 
         def keep(about: About, writer: Writer) -> None:
             if asked.store:
-                stored.keep(about.id, (*asked.turns, _answer_of(writer)))
+                stored.keep(writer.whole(), (*asked.turns, _answer_of(writer)), body.raw("input"))
 
         return Opened(asked.request, lambda about: ResponseWriter(asked, about), keep)
 

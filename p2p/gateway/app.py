@@ -17,15 +17,16 @@ from p2p.gateway.adapters.models import model, model_list
 from p2p.gateway.answer import Endpoint, Shared, card_of
 from p2p.gateway.apis import all_apis
 from p2p.gateway.core.backend import Backend
-from p2p.gateway.core.request import to_questions
+from p2p.gateway.core.request import GatewayRequest, to_questions
 from p2p.gateway.core.sessions import Sessions
 from p2p.gateway.exchange import headers_of, read_body, send_bytes, send_json
 from p2p.gateway.gate import Gate
 from p2p.gateway.http.asgi import App, Receive, Scope, Send
+from p2p.gateway.kept_responses import KeptResponses
 from p2p.gateway.keys import Keys
 from p2p.gateway.metrics import CONTENT_TYPE, Metrics
 from p2p.gateway.stored import Stored
-from p2p.gateway.types import messages
+from p2p.gateway.types import messages, responses
 from p2p.metrics.registry import Registry
 
 _SHOWN = ("x-request-id", "retry-after", "x-folkmoot-inference", "x-folkmoot-executor", "x-folkmoot-price",
@@ -40,11 +41,16 @@ def new_app(
     of the peer that the gateway is a part of."""
     sessions = Sessions(backend.new_session)
     shared = Shared(backend, sessions, Metrics(connections, lambda: len(sessions), registry))
-    apis = all_apis(Stored())
-    paths = _Paths(shared)
+    stored = Stored()
+    apis, paths, kept = all_apis(stored), _Paths(shared, stored), KeptResponses(stored)
     routes = [Route(api.path, Endpoint(api, shared), methods=["POST"]) for api in apis]
     routes += [
         Route("/v1/messages/count_tokens", _App(paths.count_tokens), methods=["POST"]),
+        Route("/v1/responses/input_tokens", _App(paths.input_tokens), methods=["POST"]),
+        Route("/v1/responses/compact", _App(kept.compact), methods=["POST"]),
+        Route("/v1/responses/{id}", _App(kept.response), methods=["GET", "DELETE"]),
+        Route("/v1/responses/{id}/input_items", _App(kept.input_items), methods=["GET"]),
+        Route("/v1/responses/{id}/cancel", _App(kept.cancel), methods=["POST"]),
         Route("/v1/models", _App(paths.models), methods=["GET"]),
         Route("/v1/models/{name:path}", _App(paths.model), methods=["GET"]),
         Route("/v1/folkmoot/inferences/{id}", _App(paths.inference), methods=["GET"]),
@@ -56,6 +62,7 @@ def new_app(
     ]
     names = {api.path: api.name for api in apis} | {
         "/v1/messages/count_tokens": "count_tokens", "/v1/models": "models", "/v1/models/": "models",
+        "/v1/responses/input_tokens": "count_tokens", "/v1/responses/": "responses",
         "/v1/folkmoot/inferences/": "inferences",
     }
     router = Router(routes, redirect_slashes=False, default=_unknown)
@@ -91,8 +98,9 @@ async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
 class _Paths:
     """The paths that answer with something else than the network's words."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, stored: Stored) -> None:
         self._shared = shared
+        self._stored = stored
         self._backend = shared.backend
 
     async def models(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,9 +112,18 @@ class _Paths:
     async def count_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
         request = messages.read(await read_body(headers, receive), headers, counts_only=True)
+        await send_json(send, {"input_tokens": await self._tokens_of(request)})
+
+    async def input_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = headers_of(scope)
+        request = responses.read(await read_body(headers, receive), headers, self._stored).request
+        await send_json(send, {"object": "response.input_tokens", "input_tokens": await self._tokens_of(request)})
+
+    async def _tokens_of(self, request: GatewayRequest) -> int:
+        """Tokens of the prompt."""
         card, text = await card_of(self._backend, request.model), await self._backend.text(request.model)
         questions = await trio.to_thread.run_sync(to_questions, request, card, text)
-        await send_json(send, {"input_tokens": questions[0].prompt_tokens})
+        return questions[0].prompt_tokens
 
     async def inference(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send_json(send, await self._backend.inference(_wanted_id(scope)))

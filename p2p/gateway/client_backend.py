@@ -29,6 +29,7 @@ from p2p.gateway.host_times import HostTimes, Watch
 from p2p.gateway.kept_proofs import KeptProofs
 from p2p.text.model_text import ModelText, load_model_text
 from p2p.text.tool_formats.formats import FORMATS
+from p2p.text.tool_formats.grammar import call_or_form
 from p2p.text.tool_formats.pieces import CallArguments, Content, Parser
 from p2p.text.tool_formats.pieces import CallBegin as ReadBegin
 from p2p.text.tool_formats.pieces import ToolFormat as TextFormat
@@ -166,6 +167,9 @@ class NetworkTools:
 
     def call_grammar(self, tools: Sequence[Tool], names: Sequence[str]) -> Grammar:
         return self._form.call_grammar(tools, names)
+
+    def call_or_form(self, tools: Sequence[Tool], form: Grammar) -> Grammar | None:
+        return call_or_form(self._form.call_grammar(tools, ()), form)
 
     def reader(self, tools: Sequence[Tool]) -> Reader:
         return Reader(self._form.parser({tool.name for tool in tools}))

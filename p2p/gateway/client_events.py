@@ -64,4 +64,4 @@ class ClientEvents:
             usage = Usage(self._asked.prompt_tokens, self._tokens)
         else:
             usage = Usage(receipt.prompt_tokens, receipt.output_tokens, receipt.cached)
-        return Ended(reason, usage)
+        return Ended(reason, usage, event.stop or None)

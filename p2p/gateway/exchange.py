@@ -54,7 +54,7 @@ async def read_body(headers: dict[str, str], receive: Receive) -> Fields:
 
 def _check_type(headers: dict[str, str]) -> None:
     kind, _, rest = headers.get("content-type", "").lower().partition(";")
-    if kind.strip() != "application/json":
+    if kind.strip() != "application/json" and not (kind.startswith("application/") and kind.strip().endswith("+json")):
         raise UnsupportedMedia("send JSON, with the header `Content-Type: application/json`", field="content-type")
     charset = next((part.split("=", 1)[1].strip(' "') for part in rest.split(";") if "charset=" in part), "utf-8")
     if charset not in ("utf-8", "utf8"):
@@ -84,10 +84,17 @@ async def send_bytes(send: Send, body: bytes, kind: bytes, status: int = 200, mo
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, path: str, error: FolkmootError, request_id: str, more: Pairs | None = None) -> None:
-    """An error, in the envelope of the path's API."""
+def speaks_anthropic(path: str, headers: dict[str, str]) -> bool:
+    """Whether the caller reads Anthropic's errors: by the path, or by the header that only its clients send."""
+    return path.startswith(_ANTHROPIC) or "anthropic-version" in headers
+
+
+async def send_error(
+    send: Send, error: FolkmootError, request_id: str, more: Pairs | None = None, *, anthropic: bool = False,
+) -> None:
+    """An error, in the envelope of the caller's API."""
     status, wait = status_of(error), retry_after(error)
-    plain = anthropic_error(error, request_id) if path.startswith(_ANTHROPIC) else openai_error(error)
+    plain = anthropic_error(error, request_id) if anthropic else openai_error(error)
     headers = [*(more or ())]
     if wait is not None:
         headers.append((b"retry-after", str(wait).encode()))

@@ -6,6 +6,7 @@ logged with the request's id, and the caller learns the id only.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Collection
 
@@ -16,7 +17,7 @@ from starlette.exceptions import HTTPException
 from p2p.base.errors import FolkmootError, Overloaded
 from p2p.base.serving_limits import MAX_HTTP_REQUESTS
 from p2p.gateway.core.refusals import Forbidden, MethodNotAllowed, NotFound
-from p2p.gateway.exchange import Pairs, headers_of, send_error
+from p2p.gateway.exchange import Pairs, headers_of, send_error, speaks_anthropic
 from p2p.gateway.http.asgi import App, Message, Receive, Scope, Send
 from p2p.gateway.keys import Keys
 from p2p.gateway.metrics import LEFT, Metrics
@@ -24,6 +25,7 @@ from p2p.gateway.metrics import LEFT, Metrics
 log = structlog.get_logger(__name__)
 
 OPEN = ("/health", "/ready")  # paths that need no key, and have a place always
+_SLASHES = re.compile("//+")
 _MAX_ID = 128  # characters of a caller's own request id
 
 
@@ -43,6 +45,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
+        scope["path"] = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"  # of addresses that were joined carelessly
         request_id = _request_id(headers.get("x-request-id", ""))
         began = trio.current_time()
         scope["app"] = self  # the router raises its 404 and 405 as exceptions then
@@ -63,7 +66,7 @@ class Gate:
         except FolkmootError as error:
             found = error
         except HTTPException as error:
-            found, allow = _routing_error(error, path), (error.headers or {}).get("Allow")
+            found, allow = self._routing_error(error, path), (error.headers or {}).get("Allow")
         except Exception:  # the edge: a fault of this program
             log.exception("a request failed", request_id=answer.request_id, path=path[:200])
             found = FolkmootError(
@@ -72,7 +75,8 @@ class Gate:
         if answer.is_started:
             raise RuntimeError("an answer broke off") from found
         more: Pairs = [(b"allow", allow.encode())] if allow else []
-        await send_error(answer.send, path, found, answer.request_id, more)
+        speaks = speaks_anthropic(path, headers)
+        await send_error(answer.send, found, answer.request_id, more, anthropic=speaks)
 
     async def _admitted(self, scope: Scope, receive: Receive, answer: _Answer, headers: dict[str, str]) -> None:
         self._check_origin(headers)
@@ -98,6 +102,12 @@ class Gate:
                 f"pages of {origin[:100]} may not use this gateway; start it with --cors {origin[:100]}",
                 field="origin",
             )
+
+    def _routing_error(self, error: HTTPException, path: str) -> FolkmootError:
+        if error.status_code == 405:
+            return MethodNotAllowed(f"{path[:100]} takes another method; see the header Allow")
+        advice = _base_address(path, self._apis) or "; see docs/gateway.md for what there is"
+        return NotFound(f"there is no {path[:100]}{advice}", code="unknown_url")
 
     def _api(self, path: str) -> str:
         """The name for metrics; every unknown path is `other`."""
@@ -132,7 +142,8 @@ def _request_id(wanted: str) -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def _routing_error(error: HTTPException, path: str) -> FolkmootError:
-    if error.status_code == 405:
-        return MethodNotAllowed(f"{path[:100]} takes another method; see the header Allow")
-    return NotFound(f"there is no {path[:100]}; see docs/gateway.md for what there is", code="unknown_url")
+def _base_address(path: str, known: Collection[str]) -> str:
+    """What is wrong with the base address that a caller was given, where a path tells it; "" otherwise."""
+    if path.startswith("/v1/v1/"):
+        return "; give the base address without /v1"
+    return "; give the base address with /v1 at its end" if f"/v1{path}" in known else ""

@@ -321,6 +321,7 @@ async def test_a_stop_string_is_never_shown_wherever_the_agent_dies(
         answer, seen = await world.ask(asked)
         check(answer, seen, asked)
         assert stop not in answer.text
+        assert next(event for event in seen if isinstance(event, Done)).stop == stop
 
 
 async def test_an_agent_that_dies_with_the_last_token_leaves_an_answer_all_the_same(world: World) -> None:

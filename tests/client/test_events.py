@@ -62,3 +62,4 @@ def test_a_receipt_as_json() -> None:
     }
     assert list(line["receipt"])[-2:] == ["checked", "problems"], "what people look for comes last"
     assert plain(Done(receipt("wrong"), ""))["receipt"]["checked"] is False
+    assert plain(Done(receipt(), "text", "\n\n"))["stop"] == "\n\n"

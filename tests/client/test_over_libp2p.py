@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from p2p.base.codec import encode
 from p2p.base.errors import ConfigError, InvalidRequest, Unavailable
 from p2p.client import Client, Done, Event, PeerFailed, Resumed, Session, TermsShown, Token
 from p2p.client.aio import Client as AsyncioClient
+from p2p.client.client import ChatOptions, TextOptions
 from p2p.client.sync import Client as SyncClient
 from tests.client.liar import Liar
 from tests.client.scripted import Script, ScriptedPeer
@@ -232,3 +235,46 @@ def test_all_three_have_the_same_calls() -> None:
         for call in ("answer", "complete", "chat", "text", "models", "account", "inference", "model_text",
                      "counted"):
             assert callable(getattr(room, call))
+
+
+def test_a_client_that_is_not_open_says_so() -> None:
+    client = SyncClient("nowhere")
+    with pytest.raises(ConfigError, match="not open"):
+        client.models()
+    with pytest.raises(ConfigError, match="not open"), client.answer(question()):
+        pass
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught, client:
+            raise AssertionError("it opened")
+    assert "once" in caught.value.message
+
+
+def fail(event: Event) -> None:
+    raise ValueError("mine")
+
+
+async def test_two_threads_ask_at_once_and_an_error_of_their_own_stays_theirs(place: Place) -> None:
+    def program() -> None:
+        with SyncClient(place.folder, peers=place.addresses) as client, ThreadPoolExecutor(4) as threads:
+            asked = [question(str(at), at) for at in range(4)]
+            found = list(threads.map(client.complete, asked))
+            assert [list(answer.tokens) for answer in found] == [wanted(one)[0] for one in asked]
+            with pytest.raises(ValueError, match="mine"), client.answer(question()) as events:
+                fail(next(events))
+            with pytest.raises(Unavailable, match="left"):
+                next(events)
+
+    await trio.to_thread.run_sync(program)
+    with pytest.raises(ValueError, match="mine"):
+        async with Client.open(place.folder, peers=place.addresses):
+            raise ValueError("mine")
+
+
+@pytest.mark.parametrize("kind", [SyncClient, AsyncioClient])
+@pytest.mark.parametrize(("call", "takes"), [("chat", ChatOptions), ("text", TextOptions)])
+def test_all_three_take_the_same_options(kind: type[Any], call: str, takes: type[Any]) -> None:
+    """A type checker sees a wrong one in each."""
+    options = list(inspect.signature(getattr(kind, call)).parameters.values())[-1]
+    assert options.annotation == f"Unpack[{takes.__name__}]"
+    named = inspect.signature(getattr(Client, call)).parameters.values()
+    assert {one.name for one in named if one.kind is one.KEYWORD_ONLY} == set(takes.__annotations__)

@@ -6,10 +6,11 @@ import pytest
 
 from p2p.base.body import Body, Chat, ChatMessage, Role, TextPrompt, TokenPrompt, Tool, ToolCall, one_message
 from p2p.base.errors import InvalidRequest
-from p2p.base.serving_limits import MAX_BODY
+from p2p.base.serving_limits import MAX_BODY, MAX_OUTPUT_TOKENS, MAX_STOPS
 from p2p.base.token_ids import pack_ids
-from p2p.client.ask import encoded
+from p2p.base.types import Params
 from p2p.client.question import CALL_TOKENS, MESSAGE_TOKENS, TEMPLATE_TOKENS, TOOLS_TOKENS, Question, prompt_bound
+from p2p.client.question_check import encoded
 
 
 @pytest.mark.parametrize(("body", "bound"), [
@@ -44,3 +45,18 @@ def test_a_body_that_is_wrong_or_too_large_is_refused_before_anybody_is_asked() 
         with pytest.raises(InvalidRequest) as caught:
             encoded(Question("m", body))
         assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("question", "field"), [
+    (Question("m", one_message("x"), max_tokens=0), "max_tokens"),
+    (Question("m", one_message("x"), max_tokens=MAX_OUTPUT_TOKENS + 1), "max_tokens"),
+    (Question("m", one_message("x"), max_price_micro=0), "max_price_micro"),
+    (Question("m", one_message("x"), Params(top_p_milli=900)), "params"),
+    (Question("m", Body(Chat(()))), "messages"), (Question("m", Body(TextPrompt("x"), ("",))), "stop"),
+    (Question("m", Body(TextPrompt("x"), ("a",) * (MAX_STOPS + 1))), "stop"),
+    (Question("m", one_message("\ud800")), "body"),
+])
+def test_what_a_caller_has_to_correct_is_told_by_its_name(question: Question, field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        encoded(question)
+    assert caught.value.field == field

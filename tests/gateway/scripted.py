@@ -35,6 +35,11 @@ class CallText:
     def call_grammar(self, tools: Sequence[Tool], names: Sequence[str]) -> Grammar:
         return Grammar(GrammarKind.LARK, f"calls of {', '.join(names)}")
 
+    def call_or_form(self, tools: Sequence[Tool], form: Grammar) -> Grammar | None:
+        if form.kind is GrammarKind.REGEX:
+            return None
+        return Grammar(GrammarKind.LARK, f"calls of {', '.join(tool.name for tool in tools)}, or {form.source}")
+
     def reader(self, tools: Sequence[Tool]) -> Reader:
         return Reader()
 

@@ -48,7 +48,8 @@ def test_white_space_around_calls_belongs_to_the_format(text: str, found: list[P
 
 def test_an_answer_that_is_cut_in_a_call_ends_the_call_and_says_so() -> None:
     said = pieces('<call>f {"a":', reason=Reason.LENGTH)
-    assert said == [CallBegin(0, "id", "f"), CallDelta(0, '{"a":'), CallEnd(0), Ended(Reason.LENGTH, Usage(1, 2))]
+    assert said == [CallBegin(0, "id", "f"), CallDelta(0, '{"a":'), CallEnd(0, is_cut=True),
+                    Ended(Reason.LENGTH, Usage(1, 2))]
 
 
 def test_what_follows_the_only_call_is_left_out() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2p.base.body import Chat, ChatMessage, GrammarKind, Role, ToolCall
-from p2p.base.errors import Overloaded, RemoteProtocolError, Unavailable
+from p2p.base.errors import InvalidRequest, Overloaded, RemoteProtocolError, Unavailable
 from p2p.base.types import Params
 from p2p.gateway.core.backend import Asked
 from p2p.gateway.core.pieces import Reason
@@ -99,6 +99,7 @@ async def test_an_answer_without_a_bound_has_4096_tokens_at_most_and_never_more_
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
 
 
+FUNCTION = TOOL["function"]
 CLOSED = json.dumps({**SCHEMA, "additionalProperties": False}, separators=(",", ":"))
 
 
@@ -110,6 +111,10 @@ CLOSED = json.dumps({**SCHEMA, "additionalProperties": False}, separators=(",", 
     ({"guided_choice": ["yes", "no"]}, GrammarKind.CHOICE, '["yes","no"]'),
     ({"structured_outputs": {"json": SCHEMA}}, GrammarKind.JSON_SCHEMA, CLOSED),
     ({"structured_outputs": {"grammar": 'start: "a"'}}, GrammarKind.LARK, 'start: "a"'),
+    ({"response_format": {"type": "json_object", "schema": SCHEMA}}, GrammarKind.JSON_SCHEMA, CLOSED),
+    ({"tools": [TOOL], "response_format": {"type": "json_object"}}, GrammarKind.LARK, "calls of weather, or "),
+    ({"tools": [TOOL], "tool_choice": "none", "response_format": {"type": "json_object"}}, GrammarKind.JSON_OBJECT, ""),
+    ({"tools": [TOOL], "tool_choice": "required", "guided_choice": ["a"]}, GrammarKind.LARK, "calls of weather"),
 ])
 async def test_every_form_of_an_answer_is_one_grammar(sent: dict[str, Any], kind: GrammarKind, source: str) -> None:
     grammar = (await question(**sent)).body.grammar
@@ -136,15 +141,23 @@ async def test_text_is_no_grammar() -> None:
     ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
     ({"guided_regex": "a", "guided_choice": ["a"]}, "structured_outputs"),
-    ({"tools": [TOOL], "response_format": {"type": "json_object"}}, "response_format"),
+    ({"tools": [TOOL], "guided_regex": "[a-z]+"}, "tools"), ({"guided_whitespace_pattern": "[ ]*"},
+                                                            "guided_whitespace_pattern"),
     ({"tools": [TOOL, TOOL]}, "tools[1].name"), ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "nix"}}}, "tool_choice.function.name"),
-    ({"functions": [{}]}, "functions"), ({"audio": {"voice": "x"}}, "audio"), ({"best_of": 2}, "best_of"),
+    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools[0].type"),
+    ({"functions": [{}]}, "functions[0].name"), ({"functions": [FUNCTION], "tools": [TOOL]}, "functions"),
+    ({"functions": [FUNCTION], "function_call": {"name": "nix"}}, "function_call.name"),
+    ({"functions": [FUNCTION], "tool_choice": "auto"}, "tool_choice"),
+    ({"functions": [FUNCTION], "function_call": "required"}, "function_call"),
+    ({"function_call": {"name": "weather"}}, "function_call"), ({"audio": {"voice": "x"}}, "audio"),
+    ({"best_of": 2}, "best_of"),
     ({"use_beam_search": True}, "use_beam_search"), ({"prompt_logprobs": 1}, "prompt_logprobs"),
     ({"stop_token_ids": [2]}, "stop_token_ids"), ({"web_search_options": {}}, "web_search_options"),
     ({"modalities": ["text", "audio"]}, "modalities[1]"), ({"skip_special_tokens": False}, "skip_special_tokens"),
     ({"continue_final_message": True}, "continue_final_message"), ({"model": ""}, "model"),
+    ({"repeat_penalty": 1.1}, "repeat_penalty"), ({"random_seed": 1}, "random_seed"), ({"grammar": "x"}, "grammar"),
 ])
 async def test_what_cannot_be_followed_is_refused_by_its_name(sent: dict[str, Any], param: str) -> None:
     error = await refused(**sent)
@@ -159,7 +172,13 @@ async def test_what_changes_no_answer_is_ignored_and_what_has_no_effect_is_named
         reasoning_effort="high",
     ))
     assert reply.status == 200
-    assert reply.headers["x-folkmoot-ignored"] == "reasoning_effort"
+    assert reply.headers["x-folkmoot-ignored"] == "reasoning_effort, unheard_of"
+
+
+async def test_a_name_that_no_header_may_have_is_named_without_harm() -> None:
+    reply = await ask(ScriptedBackend(), PATH, chat(**{"a\r\nset-cookie: b": 1, "ö": 2, "empty": [], "no": None}))
+    assert reply.headers["x-folkmoot-ignored"] == "a??set-cookie: b, ?"
+    assert len((await ask(ScriptedBackend(), PATH, chat(**{"x" * 9000: 1}))).headers["x-folkmoot-ignored"]) == 1000
 
 
 @pytest.mark.parametrize(("choice", "source", "shown"), [
@@ -260,3 +279,70 @@ async def test_a_bound_on_the_price_is_handed_on() -> None:
 async def test_an_unknown_model_is_404() -> None:
     reply = await ask(ScriptedBackend(), PATH, chat() | {"model": "gpt-4"})
     assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+
+
+async def test_a_form_that_gives_way_to_a_call_is_named() -> None:
+    reply = await ask(saying(calling(("weather", {}))), PATH, chat(
+        tools=[TOOL], tool_choice="required", response_format={"type": "json_object"},
+    ))
+    assert reply.headers["x-folkmoot-ignored"] == "response_format"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_functions_of_old_are_tools_and_answered_in_their_words(stream: bool) -> None:
+    backend = saying(calling(("weather", {"city": "Oslo"}), ("clock", {})), chunk=4)
+    reply = await ask(backend, PATH, chat(functions=[FUNCTION], function_call={"name": "weather"}, stream=stream))
+    grammar = backend.asked[0].body.grammar
+    assert grammar is not None
+    assert grammar.source == "calls of weather"
+    if stream:
+        chunks = [event["choices"][0] for _, event in reply.events[:-1]]
+        parts = [chunk["delta"]["function_call"] for chunk in chunks if "function_call" in chunk["delta"]]
+        assert parts[0] == {"name": "weather", "arguments": ""}
+        call = {"name": "weather", "arguments": "".join(part["arguments"] for part in parts)}
+        assert not any("tool_calls" in chunk["delta"] for chunk in chunks)
+        finish = chunks[-1]["finish_reason"]
+    else:
+        choice = reply.json["choices"][0]
+        call, finish = choice["message"]["function_call"], choice["finish_reason"]
+        assert "tool_calls" not in choice["message"]
+        assert choice["message"]["content"] is None
+    assert (call["name"], json.loads(call["arguments"]), finish) == ("weather", {"city": "Oslo"}, "function_call")
+
+
+async def test_what_a_function_of_old_returned_answers_its_call() -> None:
+    backend = ScriptedBackend()
+    said = {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "?"}, said, {"role": "function", "name": "weather", "content": "sunny"}]
+    assert (await ask(backend, PATH, {"model": "tiny", "messages": turns, "functions": [FUNCTION]})).status == 200
+    prompt = backend.asked[0].body.prompt
+    assert isinstance(prompt, Chat)
+    assert [(one.role, one.content) for one in prompt.messages[1:]] == [("assistant", ""), ("tool", "sunny")]
+    assert prompt.messages[2].call_id == prompt.messages[1].calls[0].id
+    error = (await ask(backend, PATH, {"model": "tiny", "messages": [turns[0], turns[2]]})).error
+    assert error["param"] == "messages[1].name"
+
+
+@pytest.mark.parametrize("said", [{"prefix": True}, {}])
+async def test_an_answer_continues_a_message_that_is_said_to_be_its_beginning(said: dict[str, bool]) -> None:
+    backend = ScriptedBackend()
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "Well,", **said}]
+    assert (await ask(backend, PATH, {"model": "tiny", "messages": turns})).status == 200
+    prompt = backend.asked[0].body.prompt
+    assert isinstance(prompt, Chat)
+    assert prompt.continues == bool(said)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("sent", "param"), [
+    ({"guided_regex": "(?=a)"}, "guided_regex"), ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}}, "tools"),
+    ({"functions": [FUNCTION], "function_call": {"name": "weather"}}, "functions"),
+])
+async def test_a_grammar_that_the_network_refuses_has_the_callers_name(
+    sent: dict[str, Any], param: str, stream: bool
+) -> None:
+    backend = ScriptedBackend(lambda asked: Answer(fail_first=InvalidRequest("it does not compile", field="grammar")))
+    reply = await ask(backend, PATH, chat(**sent, stream=stream))
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert reply.error["message"] == f"{param}: it does not compile"

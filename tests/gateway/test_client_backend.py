@@ -34,7 +34,7 @@ BEGINNING = (
 )
 
 
-def done(**more: Any) -> Done:
+def done(stop: str = "", **more: Any) -> Done:
     """The end of an answer of two tokens."""
     facts: dict[str, Any] = {
         "inference_id": b"\x01" * 32, "executor": b"\x04" * 32, "agent": b"\x02" * 32, "peer": "peer",
@@ -42,7 +42,7 @@ def done(**more: Any) -> Done:
         "finish_reason": FinishReason.STOP, "draw_height": 7, "signature": bytes(64), "artifact_bytes": 9, "draw": None,
         "passed_over": (), "problems": (),
     }
-    return Done(Receipt(**facts | more), "hello")
+    return Done(Receipt(**facts | more), "hello", stop)
 
 
 def pieces(*events: Event) -> list[Started | Said | Ended]:
@@ -57,6 +57,11 @@ def test_events_become_pieces() -> None:
     assert isinstance(found[1], Said)
     assert (found[1].text, found[1].rows[0].top) == ("hello", ((5, -0.5), (6, -1.0)))
     assert found[2:] == [Ended(Reason.STOP, Usage(4, 2))]
+
+
+def test_the_stop_string_that_ended_an_answer_is_told() -> None:
+    found = pieces(*BEGINNING, Token("hello", 5), done("ab", finish_reason=FinishReason.STOP_STRING))
+    assert found[-1] == Ended(Reason.STOP_STRING, Usage(4, 2), "ab")
 
 
 def test_a_receipt_that_does_not_hold_is_an_error() -> None:

@@ -70,3 +70,8 @@ async def test_log_probabilities_are_parallel_lists_in_a_stream_too() -> None:
         for name, values in (event["choices"][0]["logprobs"] or {}).items():
             joined[name] += values
     assert joined == whole
+
+
+async def test_best_of_as_many_as_are_shown_chooses_nothing() -> None:
+    assert len((await complete(n=2, best_of=2)).json["choices"]) == 2
+    assert (await complete(best_of=1)).status == 200

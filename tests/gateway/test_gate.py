@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -180,3 +181,37 @@ async def test_the_documented_metrics_are_those_that_there_are() -> None:
     text = (await ask(ScriptedBackend(), "/metrics")).body.decode()
     found = {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
     assert set(re.findall(r"^\| `(folkmoot_gateway_\w+)`", DOCS.read_text(), re.MULTILINE)) == found
+
+
+@pytest.mark.parametrize(("path", "advice"), [
+    ("/chat/completions", "with /v1 at its end"), ("/models", "with /v1 at its end"),
+    ("/v1/v1/messages", "without /v1"), ("/v1/responses/compact", "shorten the input"),
+    ("/v1/embeddings", "docs/gateway.md"),
+])
+async def test_a_wrong_base_address_is_told(path: str, advice: str) -> None:
+    reply = await ask(ScriptedBackend(), path, method="POST")
+    assert reply.status == 404
+    assert advice in reply.error["message"]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/v1/models/", None), ("/v1/models/tiny/", None), (f"{CHAT}/", chat())])
+async def test_a_slash_at_the_end_changes_nothing(path: str, body: object) -> None:
+    found = (await ask(ScriptedBackend(), path, body)).json
+    assert set(found) == set((await ask(ScriptedBackend(), path[:-1], body)).json)
+    assert "error" not in found
+
+
+@pytest.mark.parametrize("path", ["/v1/models/nope", "/v1/messages/batches", "/v1/complete"])
+async def test_an_error_speaks_the_callers_api(path: str) -> None:
+    reply = await ask(ScriptedBackend(), path, headers={"anthropic-version": "2023-06-01"})
+    assert (reply.status, reply.json["type"], reply.error["type"]) == (404, "error", "not_found_error")
+
+
+@pytest.mark.parametrize("path", ["//v1/models", "/v1//models", "/v1/models//"])
+async def test_addresses_that_were_joined_carelessly_are_understood(path: str) -> None:
+    assert (await ask(ScriptedBackend(), path)).json["object"] == "list"
+
+
+async def test_a_mark_of_utf_8_before_the_json_is_no_part_of_it() -> None:
+    raw = b"\xef\xbb\xbf" + json.dumps(chat()).encode()
+    assert (await ask(ScriptedBackend(), CHAT, raw=raw)).status == 200

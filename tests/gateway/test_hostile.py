@@ -41,7 +41,7 @@ async def test_depth_within_the_bound_is_read() -> None:
 @pytest.mark.parametrize(("kind", "status"), [
     ("application/json", 200), ("application/json; charset=utf-8", 200), ("Application/JSON;charset=UTF-8", 200),
     ("application/json; charset=latin-1", 415), ("text/plain", 415), ("application/x-www-form-urlencoded", 415),
-    ("multipart/form-data; boundary=x", 415), ("", 415),
+    ("multipart/form-data; boundary=x", 415), ("", 415), ("application/vnd.api+json", 200), ("text/x+json", 415),
 ])
 async def test_only_json_is_taken(kind: str, status: int) -> None:
     assert (await ask(ScriptedBackend(), CHAT, chat(), headers={"Content-Type": kind})).status == status

@@ -161,3 +161,11 @@ async def test_tokens_are_counted_without_asking_anybody() -> None:
     reply = await ask(backend, f"{PATH}/count_tokens", {"model": "tiny", "system": "x", "messages": [
         {"role": "user", "content": "hi"}]})
     assert (reply.json, backend.asked) == ({"input_tokens": len("system: x\nuser: hi\n")}, [])
+
+
+async def test_a_conversation_is_not_held_here_and_the_sdk_is_told_in_the_words_that_it_knows() -> None:
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        reply = await messages(thread=thread)
+        assert (reply.status, reply.error["details"]) == (
+            400, {"error_code": "thread_unsupported_request", "unsupported": ["thread"]})
+    assert (await messages(thread=None)).status == 200

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from p2p.base.errors import Unavailable
+from p2p.gateway.app import new_app
 from p2p.gateway.core.pieces import Reason
 from tests.gateway.asking import Reply, ask
 from tests.gateway.scripted import Answer, ScriptedBackend, calling, saying, shown
@@ -125,8 +126,6 @@ async def test_calls_and_results_make_one_conversation() -> None:
 
 
 async def test_a_response_continues_an_earlier_one_unless_it_was_not_stored() -> None:
-    from p2p.gateway.app import new_app
-
     backend = ScriptedBackend(lambda asked: Answer(f"answer {len(backend.asked)}"))
     app = new_app(backend)
     first = (await ask(app, PATH, {"model": "tiny", "input": "one", "instructions": "be brief"})).json
@@ -135,15 +134,17 @@ async def test_a_response_continues_an_earlier_one_unless_it_was_not_stored() ->
     assert second["previous_response_id"] == first["id"]
     assert shown(backend.asked[1].body) == "user: one\nassistant: answer 1\nuser: two\n"
     reply = await ask(app, PATH, {"model": "tiny", "input": "three", "previous_response_id": second["id"]})
-    assert (reply.status, reply.error["param"]) == (404, "previous_response_id")
+    assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
+    assert reply.error["code"] == "previous_response_not_found"
 
 
 @pytest.mark.parametrize(("body", "param"), [
     ({}, "input"), ({"input": []}, "input"), ({"input": "x", "background": True}, "background"),
-    ({"input": "x", "conversation": "c"}, "conversation"), ({"input": "x", "prompt": {"id": "p"}}, "prompt"),
+    ({"input": "x", "conversation": "c"}, "conversation"), ({"input": "x", "prewarm": True}, "prewarm"),
+    ({"input": "x", "prompt": {"id": "p"}}, "prompt"),
     ({"input": "x", "tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"input": "x", "tools": [{"type": "mcp"}]}, "tools[0].type"),
-    ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+    ({"input": [{"type": "item_reference"}]}, "input[0].id"), ({"input": [{"type": "computer_call"}]}, "input[0].type"),
     ({"input": "x", "text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
     ({"input": "x", "truncation": "much"}, "truncation"), ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
     ({"input": "x", "top_logprobs": 9}, "top_logprobs"), ({"input": [message("wizard", "x")]}, "input[0].role"),
@@ -173,3 +174,74 @@ async def test_a_schema_is_a_grammar_and_log_probabilities_come_where_they_are_w
     assert backend.asked[0].body.grammar is not None
     assert found["text"]["format"] == form
     assert [one["token"] for one in found["output"][0]["content"][0]["logprobs"]] == ["{", "}"]
+
+
+async def test_a_call_that_was_cut_is_incomplete() -> None:
+    text = '<call>get_weather {"location": "Par'
+    for stream in (False, True):
+        reply = await response({"input": "hi", "tools": [TOOL], "stream": stream}, saying(text, reason=Reason.LENGTH))
+        found = reply.events[-2][1]["response"] if stream else reply.json
+        assert (found["status"], found["output"][0]["status"]) == ("incomplete", "incomplete")
+
+
+async def test_a_form_beside_tools_is_one_grammar() -> None:
+    backend, form = saying("{}"), {"type": "json_schema", "name": "x", "schema": {"type": "object"}}
+    await response({"input": "x", "tools": [TOOL], "text": {"format": form}}, backend)
+    grammar = backend.asked[0].body.grammar
+    assert grammar is not None
+    assert grammar.source == 'calls of get_weather, or {"type":"object"}'
+
+
+async def test_an_answer_is_there_again_until_it_is_deleted() -> None:
+    app = new_app(ScriptedBackend())
+    first = (await ask(app, PATH, {"model": "tiny", "input": "one"})).json
+    turn = [message("user", [{"type": "input_text", "text": "two"}]) | {"id": None}, message("assistant", "so?")]
+    last = await ask(app, PATH, {"model": "tiny", "input": turn, "previous_response_id": first["id"], "stream": True})
+    second = last.events[-2][1]["response"]
+    assert (await ask(app, f"{PATH}/{first['id']}")).json == first
+    assert (await ask(app, f"{PATH}/{second['id']}/")).json == second
+    items = (await ask(app, f"{PATH}/{second['id']}/input_items?order=asc")).json
+    assert [(one["role"], one["content"][0]["text"]) for one in items["data"]] == [
+        ("user", "one"), ("assistant", "Hello there."), ("user", "two"), ("assistant", "so?")]
+    assert all(one["id"] for one in items["data"])
+    assert (items["object"], items["has_more"], items["first_id"]) == ("list", False, items["data"][0]["id"])
+    newest = (await ask(app, f"{PATH}/{second['id']}/input_items?limit=1")).json
+    assert (newest["data"], newest["has_more"]) == (items["data"][-1:], True)
+    rest = (await ask(app, f"{PATH}/{second['id']}/input_items?after={newest['last_id']}&limit=2")).json
+    assert rest["data"] == items["data"][2:0:-1]
+    assert (await ask(app, f"{PATH}/{first['id']}", method="DELETE")).json == {
+        "id": first["id"], "object": "response", "deleted": True}
+    for path, method in ((first["id"], "GET"), (first["id"], "DELETE"), (f"{first['id']}/input_items", "GET")):
+        assert (await ask(app, f"{PATH}/{path}", method=method)).status == 404
+    assert len((await ask(app, f"{PATH}/{second['id']}/input_items")).json["data"]) == 2, "what came before is gone"
+
+
+@pytest.mark.parametrize(("path", "method", "param"), [
+    ("?stream=true", "GET", "stream"), ("/cancel", "POST", "response_id"), ("/input_items?limit=0", "GET", "limit"),
+    ("/input_items?limit=x", "GET", "limit"), ("/input_items?order=up", "GET", "order"),
+    ("/input_items?after=x", "GET", "after"),
+])
+async def test_what_cannot_be_asked_of_an_answer_is_refused_by_its_name(path: str, method: str, param: str) -> None:
+    app = new_app(ScriptedBackend())
+    made = (await ask(app, PATH, {"model": "tiny", "input": "one"})).json["id"]
+    reply = await ask(app, f"{PATH}/{made}{path}", method=method)
+    assert (reply.status, reply.error["param"]) == (400, param)
+
+
+async def test_an_item_of_an_earlier_answer_is_sent_by_its_id() -> None:
+    backend = saying(calling(("get_weather", {"location": "x"}), before="I look."))
+    app = new_app(backend)
+    made = (await ask(app, PATH, {"model": "tiny", "input": "one", "tools": [TOOL]})).json["output"]
+    said = [{"type": "item_reference", "id": made[0]["id"]}, {"id": made[1]["id"]}]
+    result = {"type": "function_call_output", "call_id": made[1]["call_id"], "output": "sunny"}
+    reply = await ask(app, PATH, {"model": "tiny", "input": [message("user", "one"), *said, result]})
+    assert reply.status == 200, reply.body
+    assert shown(backend.asked[1].body) == (
+        'user: one\nassistant: I look. <call>get_weather {"location": "x"}</call>\ntool: sunny\n')
+    reply = await ask(app, PATH, {"model": "tiny", "input": [{"type": "item_reference", "id": "msg_x"}]})
+    assert (reply.status, reply.error["param"]) == (404, "input[0].id")
+
+
+async def test_tokens_of_an_input_are_counted() -> None:
+    found = (await ask(ScriptedBackend(), f"{PATH}/input_tokens", {"model": "tiny", "input": "hi"})).json
+    assert found == {"object": "response.input_tokens", "input_tokens": len("user: hi\n")}

@@ -324,3 +324,13 @@ async def test_told_to_end_it_finishes_what_runs_and_closes_what_is_idle() -> No
         assert b"connection: close" in head
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream("127.0.0.1", port)
+
+
+async def test_a_target_as_for_a_proxy_is_the_path_in_it_and_its_host_counts() -> None:
+    async with serving(ScriptedBackend()) as (_, connect):
+        client = connect()
+        await client.send(b"GET http://localhost:1/health HTTP/1.1\r\nHost: other.example\r\n\r\n")
+        assert (await client.read(b"\r\n")) == b"HTTP/1.1 200 OK"
+        await client.read(b"}")
+        await client.send(b"GET HTTP://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"403 Forbidden" in await client.read(b"\r\n")

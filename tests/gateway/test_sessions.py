@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from p2p.base.body import ChatMessage, Role
+from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import MAX_GATEWAY_SESSIONS, MAX_STORED_RESPONSES, MAX_STORED_TEXT
 from p2p.gateway.app import new_app
-from p2p.gateway.core.refusals import NotFound
 from p2p.gateway.core.sessions import Sessions
 from p2p.gateway.stored import Stored
 from tests.gateway.asking import ask
@@ -69,7 +69,7 @@ async def test_the_least_used_conversation_is_forgotten_first() -> None:
     sessions = Sessions(object)
 
     def of(name: str) -> object:
-        return sessions.of(read(Fields({"model": "m", "messages": FIRST, "user": name}), {}))
+        return sessions.of(read(Fields({"model": "m", "messages": FIRST, "user": name}), {}).request)
 
     kept, lost = of("kept"), of("lost")
     for number in range(MAX_GATEWAY_SESSIONS - 1):
@@ -82,10 +82,13 @@ async def test_the_least_used_conversation_is_forgotten_first() -> None:
 def test_stored_responses_are_bounded_by_number_and_text() -> None:
     stored, turns = Stored(), (ChatMessage(Role.USER, "hi"),)
     for number in range(MAX_STORED_RESPONSES + 1):
-        stored.keep(f"resp_{number}", turns)
+        stored.keep({"id": f"resp_{number}", "output": [{"id": f"msg_{number}"}]}, turns)
     assert len(stored) == MAX_STORED_RESPONSES
-    with pytest.raises(NotFound):
+    assert (stored.item("msg_0"), stored.item("msg_1")) == (None, {"id": "msg_1"})
+    with pytest.raises(InvalidRequest):
         stored.conversation("resp_0")
-    stored.keep("large", (ChatMessage(Role.USER, "x" * (MAX_STORED_TEXT - 1)),))
+    stored.keep({"id": "large"}, (ChatMessage(Role.USER, "x" * (MAX_STORED_TEXT - 50)),))
     assert len(stored) == 1
     assert stored.conversation("large")
+    stored.keep({"id": "larger"}, (ChatMessage(Role.USER, "x" * MAX_STORED_TEXT),))
+    assert len(stored) == 0

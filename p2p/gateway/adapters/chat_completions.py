@@ -7,18 +7,19 @@ from typing import Any
 from p2p.base.errors import FolkmootError
 from p2p.gateway.adapters.logprobs import chat_logprobs
 from p2p.gateway.adapters.writer import DONE, FINISH, About, Choice, Event, new_choices, openai_usage, usage_of
-from p2p.gateway.core.pieces import CallBegin, CallDelta, Ended, Piece, Said
+from p2p.gateway.core.pieces import CallBegin, CallDelta, Ended, Piece, Reason, Said
 from p2p.gateway.core.refusals import openai_error
-from p2p.gateway.core.request import GatewayRequest
+from p2p.gateway.types.chat_completions import ChatRequest
 
 
 class ChatWriter:
     """Of one request."""
 
-    def __init__(self, request: GatewayRequest, about: About) -> None:
-        self._request = request
+    def __init__(self, asked: ChatRequest, about: About) -> None:
+        self._request = asked.request
+        self._functions = asked.functions
         self._about = about
-        self.choices: tuple[Choice, ...] = new_choices(request.choices)
+        self.choices: tuple[Choice, ...] = new_choices(asked.request.choices)
 
     def begin(self) -> list[Event]:
         return [self._chunk(at, {"role": "assistant", "content": ""}) for at in range(len(self.choices))]
@@ -28,13 +29,17 @@ class ChatWriter:
         match piece:
             case Said():
                 return self._said(at, piece)
+            case CallBegin() if self._functions:
+                return [self._chunk(at, {"function_call": {"name": piece.name, "arguments": ""}})]
+            case CallDelta() if self._functions:
+                return [self._chunk(at, {"function_call": {"arguments": piece.arguments}})]
             case CallBegin():
                 begun = {"index": piece.index, "id": piece.id, "type": "function"}
                 return [self._call(at, begun | {"function": {"name": piece.name, "arguments": ""}})]
             case CallDelta():
                 return [self._call(at, {"index": piece.index, "function": {"arguments": piece.arguments}})]
             case Ended():
-                return [self._chunk(at, {}, FINISH[piece.reason])]
+                return [self._chunk(at, {}, self._finish(piece.reason))]
             case _:
                 return []
 
@@ -56,10 +61,14 @@ class ChatWriter:
         return self._about_it("chat.completion", choices) | {"usage": openai_usage(usage_of(self.choices))}
 
     def _choice(self, at: int, choice: Choice) -> dict[str, Any]:
-        finish = FINISH[choice.reason]
+        finish = self._finish(choice.reason)
         message: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
         if choice.calls:
             message["content"] = choice.text or None
+        if choice.calls and self._functions:
+            call = choice.calls[0]
+            message["function_call"] = {"name": call.name, "arguments": call.arguments}
+        elif choice.calls:
             message["tool_calls"] = [
                 {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
                 for call in choice.calls
@@ -68,6 +77,9 @@ class ChatWriter:
         if self._request.logprobs is not None:
             logprobs = self._logprobs(Said("", tuple(choice.rows)))
         return {"index": at, "message": message, "logprobs": logprobs, "finish_reason": finish}
+
+    def _finish(self, reason: Reason) -> str:
+        return "function_call" if self._functions and reason is Reason.CALLS else FINISH[reason]
 
     def _said(self, at: int, piece: Said) -> list[Event]:
         if self._request.logprobs is None:

@@ -65,7 +65,7 @@ class ResponseWriter:
                 item.text += piece.arguments
                 return [self._event("function_call_arguments.delta", item, delta=piece.arguments)]
             case CallEnd():
-                return self._close()
+                return self._close("incomplete" if piece.is_cut else "completed")
             case Ended():
                 opened = [] if self._items else self._open(_Item(_new_id("msg")))
                 cut = piece.reason is Reason.LENGTH

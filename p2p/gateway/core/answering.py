@@ -45,7 +45,7 @@ class Answering:
         found = self._read(self._reader.end())
         if self._open:  # the answer ended in the middle of a call
             self._open = False
-            found.append(CallEnd(self._calls - 1))
+            found.append(CallEnd(self._calls - 1, is_cut=True))
         if self._blank and not self._calls:
             found.append(Said(self._blank))
         reason = Reason.CALLS if self._calls and piece.reason is Reason.STOP else piece.reason

@@ -71,6 +71,11 @@ class ToolFormat(Protocol):
         """The grammar of an answer that calls at least one of the tools named."""
         ...
 
+    def call_or_form(self, tools: Sequence[Tool], form: Grammar) -> Grammar | None:
+        """The grammar of an answer that either calls one of the tools or has this form; None where both cannot be
+        joined."""
+        ...
+
     def reader(self, tools: Sequence[Tool]) -> CallReader:
         """A reader for one answer."""
         ...

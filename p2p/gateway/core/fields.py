@@ -1,7 +1,8 @@
 """Reads a request's JSON: its values by name, each with the path that the caller wrote.
 
 Law: what has the wrong shape is named (`messages[2].content[0].type`), with what is allowed. null means absent. A name
-that is not asked for is not looked at; which names are refused is said by each API (p2p/gateway/types).
+that is not asked for is not looked at, and `unread` tells it; which names are refused is said by each API
+(p2p/gateway/types).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import MAX_JSON_DEPTH, MAX_JSON_DIGITS
 
 Refused = dict[str, tuple[tuple[object, ...], str]]  # name -> (values that change nothing, what to use instead)
+_MARK = b"\xef\xbb\xbf"  # of UTF-8: some programs begin every text with it
 _LOW, _HIGH = -(2**63), 2**63 - 1
 
 
@@ -23,7 +25,7 @@ def read_json(raw: bytes) -> Fields:
     ways: a name that comes twice, NaN and infinite numbers, halves of surrogate pairs, more than MAX_JSON_DEPTH
     levels."""
     try:
-        text = raw.decode()
+        text = raw.removeprefix(_MARK).decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})", field="body") from error
     try:
@@ -45,11 +47,21 @@ def read_json(raw: bytes) -> Fields:
 class Fields:
     """One JSON object of a request. path: where it stands in it; "" for the request itself."""
 
-    __slots__ = ("path", "plain")
+    __slots__ = ("_asked", "path", "plain")
 
     def __init__(self, plain: Mapping[str, Any], path: str = "") -> None:
         self.plain = plain
         self.path = path
+        self._asked: set[str] = set()
+
+    def _get(self, name: str) -> Any:
+        self._asked.add(name)
+        return self.plain.get(name)
+
+    def unread(self) -> list[str]:
+        """The paths of values that nobody asked for. null and what is empty says nothing."""
+        return [self.at(name) for name, value in self.plain.items()
+                if name not in self._asked and value not in (None, {}, [], "")]
 
     def at(self, name: str) -> str:
         """The path of a value."""
@@ -57,11 +69,11 @@ class Fields:
 
     def has(self, name: str) -> bool:
         """Whether there is a value that is not null."""
-        return self.plain.get(name) is not None
+        return self._get(name) is not None
 
     def raw(self, name: str) -> Any:
         """The value as it is; None where it is absent."""
-        return self.plain.get(name)
+        return self._get(name)
 
     def wrong(self, name: str, sentence: str) -> InvalidRequest:
         """The error about a value."""
@@ -69,7 +81,7 @@ class Fields:
 
     def text(self, name: str, default: str = "") -> str:
         """A text."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return default
         if not isinstance(found, str):
@@ -87,7 +99,7 @@ class Fields:
 
     def flag(self, name: str, default: bool = False) -> bool:
         """true or false."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return default
         if not isinstance(found, bool):
@@ -96,7 +108,7 @@ class Fields:
 
     def whole(self, name: str, low: int = _LOW, high: int = _HIGH) -> int | None:
         """A whole number from `low` to `high`."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return None
         if isinstance(found, float) and found.is_integer():
@@ -107,7 +119,7 @@ class Fields:
 
     def number(self, name: str, low: float, high: float) -> float | None:
         """A number from `low` to `high`."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return None
         if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high:
@@ -116,7 +128,7 @@ class Fields:
 
     def one_of(self, name: str, allowed: Sequence[str], default: str = "") -> str:
         """One of these texts."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None and default:
             return default
         if not isinstance(found, str) or found not in allowed:
@@ -125,7 +137,7 @@ class Fields:
 
     def inner(self, name: str) -> Fields | None:
         """An object."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return None
         if not isinstance(found, dict):
@@ -134,7 +146,7 @@ class Fields:
 
     def items(self, name: str, most: int) -> list[tuple[str, Any]]:
         """A list's (path, value)s, `most` of them at most; an empty list where it is absent."""
-        found = self.plain.get(name)
+        found = self._get(name)
         if found is None:
             return []
         if not isinstance(found, list):
@@ -150,7 +162,7 @@ class Fields:
     def refuse(self, refused: Refused) -> None:
         """Raises for the first of these names whose value would change the answer."""
         for name, (harmless, instead) in refused.items():
-            found = self.plain.get(name)
+            found = self._get(name)
             if found is not None and not any(type(found) is type(one) and found == one for one in harmless):
                 raise InvalidRequest(f"is not supported; {instead}", field=self.at(name), code="unsupported_parameter")
 

@@ -57,9 +57,10 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """The call is complete."""
+    """The call is over."""
 
     index: int
+    is_cut: bool = False  # the answer ended in the middle of it
 
 
 class Reason(StrEnum):

@@ -56,6 +56,12 @@ class UnsupportedMedia(InvalidRequest):
     http_status = 415
 
 
+class Unthreaded(InvalidRequest):
+    """Anthropic's SDK asks that a conversation is held here. It sends the whole of it when it is told so."""
+
+    code = "thread_unsupported_request"
+
+
 class TooLong(InvalidRequest):
     """The prompt does not fit the model's context."""
 
@@ -88,8 +94,10 @@ def openai_error(error: FolkmootError) -> dict[str, Any]:
 
 def anthropic_error(error: FolkmootError, request_id: str = "") -> dict[str, Any]:
     """The envelope {"type": "error", "error": {type, message}} that Anthropic's clients read."""
-    kind = _ANTHROPIC.get(status_of(error), "api_error")
-    return {"type": "error", "error": {"type": kind, "message": _about(error)}, "request_id": request_id or None}
+    about: dict[str, Any] = {"type": _ANTHROPIC.get(status_of(error), "api_error"), "message": _about(error)}
+    if isinstance(error, Unthreaded):
+        about["details"] = {"error_code": error.code, "unsupported": [error.field]}
+    return {"type": "error", "error": about, "request_id": request_id or None}
 
 
 def retry_after(error: FolkmootError) -> int | None:

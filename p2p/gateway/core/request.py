@@ -118,9 +118,20 @@ def tool_format(request: GatewayRequest, text: ModelText) -> ToolFormat | None:
 
 def _grammar(request: GatewayRequest, text: ModelText) -> Grammar | None:
     found = tool_format(request, text)
-    if found is None or request.calling is not Calling.REQUIRED:
+    if found is None:
         return request.grammar
-    return found.call_grammar(request.tools, request.call_names)
+    if request.calling is Calling.REQUIRED:
+        return found.call_grammar(request.tools, request.call_names)
+    if request.grammar is None:
+        return None
+    both = found.call_or_form(request.tools, request.grammar)
+    if both is None:
+        raise InvalidRequest(
+            f"an answer of {request.model} that has this form cannot call tools; set tool_choice to none, or leave out "
+            "one of both (a JSON schema or a choice goes together with tools where a model's tool_format in /v1/models "
+            "is hermes or mistral)", field="tools", code="unsupported_parameter",
+        )
+    return both
 
 
 def _most(request: GatewayRequest, card: ModelCard, used: int) -> int:

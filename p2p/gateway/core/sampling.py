@@ -13,6 +13,7 @@ from typing import Any
 from p2p.base.body import BIAS_MILLI, Grammar, GrammarKind
 from p2p.base.closed_schema import closed_schema
 from p2p.base.errors import InvalidRequest
+from p2p.base.plain_schema import plain_schema
 from p2p.base.serving_limits import (
     MAX_ANSWERS,
     MAX_BIASES,
@@ -46,10 +47,19 @@ REFUSED: Refused = {
     "top_a": ((0, 0.0), "use min_p"),
     "tfs": ((1, 1.0), "use top_p, top_k or min_p"),
     "mirostat": ((0,), "use temperature with min_p"),
+    "dry_multiplier": ((0, 0.0), "use repetition_penalty or frequency_penalty"),
+    "xtc_probability": ((0, 0.0), "use temperature"),
+    "repeat_penalty": ((1, 1.0), "use repetition_penalty"),
+    "random_seed": ((), "use seed"),
+    "n_predict": ((), "use max_tokens"),
+    "num_predict": ((), "use max_tokens"),
+    "grammar": (("",), "use structured_outputs.grammar"),
+    "json_schema": ((), "use response_format"),
     "return_token_ids": ((False,), "use logprobs for each token"),
     "add_special_tokens": ((True,), "the model's own files say which special tokens begin a prompt"),
     "chat_template": (("",), "the template is the model's own; for another one use /v1/completions"),
     "documents": (([],), "put them into a message"),
+    "guided_whitespace_pattern": (("",), "blanks are at most one after each comma and colon"),
     "mm_processor_kwargs": (({},), "models here read text only"),
     "models": (([],), "name one model in `model`"),
     "route": (("",), "name one model in `model`"),
@@ -154,17 +164,20 @@ def schema_grammar(schema: Any, path: str) -> Grammar:
     """The grammar of a JSON schema. Objects have no properties but those that are named (base/closed_schema.py)."""
     if not isinstance(schema, dict | bool):
         raise InvalidRequest("must be a JSON schema: an object", field=path)
-    return _grammar(GrammarKind.JSON_SCHEMA, as_json(closed_schema(schema)), path)
+    return _grammar(GrammarKind.JSON_SCHEMA, as_json(closed_schema(plain_schema(schema))), path)
 
 
 def read_response_format(body: Fields, name: str = "response_format") -> Grammar | None:
-    """OpenAI's response_format: text, json_object, or json_schema with the schema inside `json_schema`."""
+    """OpenAI's response_format: text, json_object, or json_schema with the schema inside `json_schema`. Also with the
+    schema beside the type, as llama.cpp and others take it."""
     form = body.inner(name)
     if form is None:
         return None
     kind = form.one_of("type", ("text", "json_object", "json_schema"))
     if kind == "text":
         return None
+    if form.has("schema"):
+        return schema_grammar(form.raw("schema"), form.at("schema"))
     if kind == "json_object":
         return Grammar(GrammarKind.JSON_OBJECT, "")
     schema = form.inner("json_schema")

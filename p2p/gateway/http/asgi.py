@@ -18,6 +18,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def scope_of(request: h11.Request) -> Scope:
     """The scope of a request."""
     raw_path, _, query = request.target.partition(b"?")
+    headers = list(request.headers)
+    if raw_path.lower().startswith((b"http://", b"https://")):  # as to a proxy; its host is the one that counts
+        host, slash, rest = raw_path.partition(b"://")[2].partition(b"/")
+        raw_path, headers = slash + rest, [(b"host", host), *(one for one in headers if one[0] != b"host")]
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -28,7 +32,7 @@ def scope_of(request: h11.Request) -> Scope:
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",
-        "headers": list(request.headers),
+        "headers": headers,
         "client": None,
         "server": None,
         "state": {},

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from http.client import responses
 from typing import NoReturn
 
 import h11
@@ -164,7 +165,7 @@ class Connection:
         body = b'{"error":{"message":"%s","type":"invalid_request_error","param":null,"code":"bad_request"}}'
         body %= what.encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-        sent = self._http.send(h11.Response(status_code=status, headers=headers))
+        sent = self._http.send(h11.Response(status_code=status, headers=headers, reason=_reason(status)))
         await self.write((sent or b"") + (self._http.send(h11.Data(data=body)) or b""))
 
     async def _leave(self) -> None:
@@ -181,6 +182,10 @@ def _ends_in_two_ways(request: h11.Request) -> bool:
     somebody else (RFC 9112, 6.1)."""
     said = {name for name, _ in request.headers}
     return b"transfer-encoding" in said and (b"content-length" in said or request.http_version == b"1.0")
+
+
+def _reason(status: int) -> bytes:
+    return responses.get(status, "").encode()
 
 
 def _has_body(request: h11.Request) -> bool:
@@ -272,7 +277,8 @@ class _Exchange:
         if self._connection.is_last or not self._body_read.is_set():  # a body that nobody reads is not skipped
             headers.append((b"connection", b"close"))
         self._is_started = True
-        self._head = self._connection.http.send(h11.Response(status_code=status, headers=headers)) or b""
+        head = h11.Response(status_code=status, headers=headers, reason=_reason(status))
+        self._head = self._connection.http.send(head) or b""
 
     async def _body(self, data: bytes, *, is_last: bool) -> None:
         http, out = self._connection.http, self._head

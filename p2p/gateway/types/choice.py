@@ -48,10 +48,7 @@ def _allowed_tools(choice: Fields, tools: tuple[Tool, ...]) -> tuple[Calling, tu
     return Calling.AUTO, (), shown
 
 
-def check_form(body: Fields, name: str, form: Grammar | None, calling: Calling) -> Grammar | None:
-    """The answer's form, which goes together with no calls. Raises InvalidRequest(field=name)."""
-    if form is not None and calling is not Calling.NONE:
-        raise body.wrong(
-            name, "an answer of this form cannot call tools; set tool_choice to none, or leave out one of both",
-        )
-    return form
+def form_beside_calls(name: str, form: Grammar | None, calling: Calling) -> tuple[Grammar | None, tuple[str, ...]]:
+    """(the answer's form, what of it has no effect). Where a call is required, the call is the answer, and has no text
+    of that form. name: of the parameter."""
+    return (None, (name,)) if form is not None and calling is Calling.REQUIRED else (form, ())

@@ -48,7 +48,7 @@ class CompletionRequest:
 
 def read(body: Fields, headers: Headers) -> CompletionRequest:
     """The request. Raises InvalidRequest that names the parameter."""
-    body.refuse(_REFUSED)
+    body.refuse({name: how for name, how in _REFUSED.items() if name != "best_of" or not _all_are_shown(body)})
     prompts = _prompts(body)
     echo = body.flag("echo")
     logprobs = _logprobs(body)
@@ -75,6 +75,11 @@ def read(body: Fields, headers: Headers) -> CompletionRequest:
     )
     repeated = tuple(prompt.text if echo and isinstance(prompt, TextPrompt) else "" for prompt in prompts)
     return CompletionRequest(request, repeated)
+
+
+def _all_are_shown(body: Fields) -> bool:
+    """Whether `best_of` asks for no more answers than `n` shows: then there is none to choose."""
+    return body.whole("best_of") == (body.whole("n") or 1)
 
 
 def _prompts(body: Fields) -> tuple[TextPrompt | TokenPrompt, ...]:

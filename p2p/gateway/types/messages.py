@@ -14,6 +14,7 @@ from p2p.base.errors import InvalidRequest
 from p2p.base.limits import MAX_NAME
 from p2p.base.serving_limits import MAX_MESSAGES
 from p2p.gateway.core.fields import Fields, Refused, as_json, as_object
+from p2p.gateway.core.refusals import Unthreaded
 from p2p.gateway.core.request import Calling, GatewayRequest
 from p2p.gateway.core.sampling import (
     REFUSED,
@@ -24,7 +25,7 @@ from p2p.gateway.core.sampling import (
     read_stop,
     schema_grammar,
 )
-from p2p.gateway.types.choice import check_form
+from p2p.gateway.types.choice import form_beside_calls
 from p2p.gateway.types.content import (
     JOINT,
     add_call,
@@ -46,6 +47,7 @@ _BLOCKS = ("text", "tool_use", "tool_result")
 _REFUSED: Refused = REFUSED | {
     "mcp_servers": (([],), "offer the server's tools as tools, and call them yourself"),
     "container": ((), "offer a tool that runs code, and run it yourself"),
+    "compaction": ((), "ask for a summary in words of your own"),
     "n": ((1,), "ask again for another answer"),
     "stop": (([],), "use stop_sequences"),
 }
@@ -55,6 +57,8 @@ _WITHOUT_EFFECT = ("speed",)
 def read(body: Fields, headers: Headers, *, counts_only: bool = False) -> GatewayRequest:
     """The request. counts_only: for count_tokens, which needs no max_tokens. Raises InvalidRequest."""
     body.refuse(_REFUSED)
+    if body.has("thread"):
+        raise Unthreaded("is not supported; send the whole conversation with each turn", field="thread")
     ignored = [*without_effect(body, _WITHOUT_EFFECT), *_thinking(body), *_context_edits(body)]
     if not counts_only and not body.has("max_tokens"):
         raise body.wrong("max_tokens", "is missing; say how many tokens the answer may have")
@@ -66,16 +70,18 @@ def read(body: Fields, headers: Headers, *, counts_only: bool = False) -> Gatewa
     calling, names, one_call = _choice(body, tools)
     shown = tools if calling is not Calling.NONE else ()
     form, effort = _form(body)
+    form, unused = form_beside_calls("output_config.format", form, calling)
     sampled = read_sampling(body)
     return GatewayRequest(
         model=body.need_text("model", MAX_NAME),
         prompts=(Chat(turns, shown, "", turns[-1].role is Role.ASSISTANT and not turns[-1].calls),),
         prompt_field="messages", params=sampled.params, seed=sampled.seed, ignore_eos=sampled.ignore_eos,
         stop=read_stop(body, "stop_sequences"), bias=read_bias(body),
-        grammar=check_form(body, "output_config", form, calling),
+        grammar=form,
         tools=shown, calling=calling, call_names=names, one_call=one_call,
         max_tokens=read_max_tokens(body, ("max_tokens",)), stream=body.flag("stream"), include_usage=True,
-        session_key=session_key(body, headers), max_price_micro=max_price(headers), ignored=(*ignored, *effort),
+        session_key=session_key(body, headers), max_price_micro=max_price(headers),
+        ignored=(*ignored, *effort, *unused),
     )
 
 

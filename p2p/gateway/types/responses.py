@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from p2p.base.body import Chat, ChatMessage, Grammar, GrammarKind, Role, Tool, ToolCall
 from p2p.base.errors import InvalidRequest
 from p2p.base.limits import MAX_NAME
 from p2p.base.serving_limits import MAX_MESSAGES, MAX_TOOLS
 from p2p.gateway.core.fields import Fields, Refused, as_object
-from p2p.gateway.core.request import Calling, GatewayRequest
+from p2p.gateway.core.refusals import NotFound
+from p2p.gateway.core.request import GatewayRequest
 from p2p.gateway.core.sampling import (
     REFUSED,
     read_bias,
@@ -27,7 +28,7 @@ from p2p.gateway.core.sampling import (
     read_top_logprobs,
     schema_grammar,
 )
-from p2p.gateway.types.choice import check_form, read_choice
+from p2p.gateway.types.choice import form_beside_calls, read_choice
 from p2p.gateway.types.content import (
     add_call,
     check_messages,
@@ -51,13 +52,24 @@ _REFUSED: Refused = REFUSED | {
     "moderation": ((), "check the text yourself"),
     "image": ((), "models here read text only"),
     "context_management": (([],), "shorten the input yourself"),
+    "prewarm": ((False,), "send the whole request; the conversation's host has it in its cache for the next turn"),
     "n": ((1,), "ask again for another answer"),
     "messages": ((), "use input, or /v1/chat/completions"),
 }
 _WITHOUT_EFFECT = ("reasoning", "max_tool_calls", "access_programs", "prompt_cache_options", "prompt_cache_retention")
 _NOT_FUNCTIONS = "only tools of type function are offered; offer a function that does it, and run it yourself"
 
-Earlier = Callable[[str], tuple[ChatMessage, ...]]  # response id -> the conversation up to its end
+
+class Earlier(Protocol):
+    """Answers that are remembered."""
+
+    def conversation(self, response_id: str) -> tuple[ChatMessage, ...]:
+        """The conversation up to the end of that response. Raises InvalidRequest."""
+        ...
+
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """An item of a response."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +83,12 @@ class ResponsesRequest:
 
 
 def read(body: Fields, headers: Headers, earlier: Earlier) -> ResponsesRequest:
-    """The request. earlier: the conversation that `previous_response_id` names; raises NotFound."""
+    """The request. earlier: what `previous_response_id` and references name. Raises InvalidRequest, NotFound."""
     body.refuse(_REFUSED)
     turns: list[ChatMessage] = []
     if before := body.text("previous_response_id"):
-        turns += earlier(before)
-    ignored = [*without_effect(body, _WITHOUT_EFFECT), *_add_input(body, turns)]
+        turns += earlier.conversation(before)
+    ignored = [*without_effect(body, _WITHOUT_EFFECT), *_add_input(body, turns, earlier)]
     turns = list(check_messages(turns, "input"))
     said = body.text("instructions")
     messages = [ChatMessage(Role.SYSTEM, said), *turns] if said else turns
@@ -84,22 +96,21 @@ def read(body: Fields, headers: Headers, earlier: Earlier) -> ResponsesRequest:
     tools, left_out = _tools(body)
     calling, names, shown = read_choice(body, tools)
     form, verbosity = _form(body)
-    if form is not None and calling is Calling.REQUIRED:  # the call is the answer, and has no text of that form
-        form, verbosity = None, [*verbosity, "text.format"]
+    form, unused = form_beside_calls("text.format", form, calling)
     request = GatewayRequest(
         model=body.need_text("model", MAX_NAME), prompts=(Chat(tuple(messages), shown),), prompt_field="input",
         params=sampled.params, seed=sampled.seed, ignore_eos=sampled.ignore_eos,
-        stop=read_stop(body), bias=read_bias(body), grammar=check_form(body, "text.format", form, calling),
+        stop=read_stop(body), bias=read_bias(body), grammar=form,
         tools=shown, calling=calling, call_names=names, one_call=not body.flag("parallel_tool_calls", True),
         max_tokens=read_max_tokens(body, ("max_output_tokens",)), stream=body.flag("stream"), include_usage=True,
         logprobs=_logprobs(body), session_key=session_key(body, headers), max_price_micro=max_price(headers),
-        ignored=(*ignored, *left_out, *verbosity),
+        ignored=(*ignored, *left_out, *verbosity, *unused),
     )
     body.one_of("truncation", ("auto", "disabled"), "disabled")
     return ResponsesRequest(request, tuple(turns), body, body.flag("store", True))
 
 
-def _add_input(body: Fields, turns: list[ChatMessage]) -> list[str]:
+def _add_input(body: Fields, turns: list[ChatMessage], earlier: Earlier) -> list[str]:
     """Adds the input's messages to `turns`. Returns the paths of what is left out."""
     found = body.raw("input")
     if found is None:
@@ -109,17 +120,31 @@ def _add_input(body: Fields, turns: list[ChatMessage]) -> list[str]:
         return []
     left_out = []
     for path, value in body.items("input", MAX_MESSAGES):
-        item = as_object(value, path)
+        item = _referred(as_object(value, path), earlier)
         kind = item.text("type", "message")
         if kind == "reasoning":
             left_out.append(path)
         elif kind in _ITEMS:
             _ITEMS[kind](item, turns)
         else:
-            advice = "send the item itself" if kind == "item_reference" else f"supported: {', '.join(_ITEMS)}"
-            raise InvalidRequest(f"{kind[:40]!r} is not supported; {advice}", field=item.at("type"),
-                                 code="unsupported_content")
+            raise InvalidRequest(f"{kind[:40]!r} is not supported; supported: {', '.join(_ITEMS)}",
+                                 field=item.at("type"), code="unsupported_content")
     return left_out
+
+
+def _referred(item: Fields, earlier: Earlier) -> Fields:
+    """The item itself, where this is a reference to one of an earlier answer."""
+    kind = item.text("type")
+    if kind != "item_reference" and (kind or item.has("role") or not item.has("id")):
+        return item
+    wanted = item.need_text("id")
+    found = earlier.item(wanted)
+    if found is None:
+        raise NotFound(
+            f"no item {wanted[:80]!r} is remembered here (store: false, long ago, or before a restart); send the item "
+            "itself", field=item.at("id"), code="item_not_found",
+        )
+    return Fields(found, item.path)
 
 
 def _message(item: Fields, turns: list[ChatMessage]) -> None:

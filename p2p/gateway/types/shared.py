@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 from p2p.base.errors import InvalidRequest
 from p2p.gateway.core.fields import Fields
+from p2p.gateway.core.request import Calling
 from p2p.gateway.types.content import metadata_session
 
 Headers = Mapping[str, str]  # lower-case names
 SESSION_HEADER = "x-folkmoot-session"
 PRICE_HEADER = "x-folkmoot-max-price"
 MAX_KEY = 512  # characters of a conversation's name
+_FORMS = ("response_format", "text", "output_config", "output_format", "structured_outputs", "guided_json",
+          "guided_regex", "guided_grammar", "guided_choice")
 _MAX_PRICE = 2**63 - 1  # micro-credits
 
 
@@ -31,6 +34,12 @@ def max_price(headers: Headers) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= _MAX_PRICE):
         raise InvalidRequest("must be a whole number of micro-credits above 0", field=PRICE_HEADER)
     return int(text)
+
+
+def form_field(body: Fields, calling: Calling) -> str:
+    """The parameter of which the answer's grammar was made."""
+    calls = "functions" if body.has("functions") else "tools"
+    return calls if calling is Calling.REQUIRED else next(filter(body.has, _FORMS), calls)
 
 
 def include_usage(body: Fields) -> bool:

@@ -43,12 +43,14 @@ from p2p.verification.artifact import CHOSEN_STEPS_PER_NAT, Position
 from p2p.verification.engine import Job, Row, TokenStep
 from p2p.verification.sampling import Sampling, sampling_of
 from p2p.verification.statistics import CHOSEN, LEAD, ROW_TOP, answer_facts
+from tests.inference.vllm.counted import COUNTED
 
 SEED = b"\x05" * 32
 PARAMS = Params(700)
 PENALISED = Params(900, 0, 0, 1000, 1200, 400)
 # 768 tokens of KV cache for 15 requests of about 130
 FLAGS = ("--max-model-len", "512", "--block-size", "32", "--num-gpu-blocks-override", "24")
+COUNTING = ("--scheduler-cls", "tests.inference.vllm.counted.scheduler")  # ours, whose steps are written down
 KINDS = (
     PARAMS, Params(1000), Params(1000, 40, 0, 900), PENALISED, Params(800, 0, 50), Params(0),
     Params(0, 0, 0, 1000, 1000, 300),
@@ -69,9 +71,11 @@ async def collect(tokens: AsyncIterator[TokenStep]) -> list[TokenStep]:
 
 
 @pytest.mark.engine
-async def test_real_engine(tmp_path: Path) -> None:
+async def test_real_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One start for all, because it takes a minute."""
-    async with vllm_server(prepare_model(), served_name=MODEL_NAME, log=tmp_path / "vllm.log", flags=FLAGS) as url:
+    monkeypatch.setenv(COUNTED, str(tmp_path / "steps"))
+    flags = (*FLAGS, *COUNTING)
+    async with vllm_server(prepare_model(), served_name=MODEL_NAME, log=tmp_path / "vllm.log", flags=flags) as url:
         client = VllmClient(url, MODEL_NAME)
         client._http.timeout = httpx.Timeout(PATIENCE_S)  # a preempted request waits until others are done
         prompt = asked("Tell me about the sea.")
@@ -92,7 +96,7 @@ async def test_real_engine(tmp_path: Path) -> None:
         await ended_and_begun(client, prompt)
         await cached(client)
         await long_prompts_cost_no_rows(client)
-        await answers_before_checks(client)
+        await answers_before_checks(client, tmp_path / "steps")
         await let_go_at_once(client, url)
         await self_test(client, Wanted(MODEL_NAME, 512, frozenset(ENDS)))
     with pytest.raises(Unavailable):
@@ -320,9 +324,10 @@ async def long_prompts_cost_no_rows(client: VllmClient) -> None:
     assert [{int(t): entry["logprob"] for t, entry in row.items()} for row in everything] == [dict(row) for row in rows]
 
 
-async def answers_before_checks(client: VllmClient) -> None:
-    """Checks come while an answer is made. It is at its end before they are, though theirs is the work of a few of its
-    tokens; and neither it nor they have other bits than alone."""
+async def answers_before_checks(client: VllmClient, steps_file: Path) -> None:
+    """Checks come while an answer is made. It is in every step of the engine, checks in few of them, and it is at its
+    end before they are, though theirs is the work of a few of its tokens; and neither it nor they have other bits than
+    alone. test_answers_first.py says what is counted where nobody limits checks."""
     job = Job(asked("Tell me about the sea."), 60, PARAMS, SEED, ends=ENDS)
     prompts = [tuple(range(100 + at, 500 + at)) for at in range(8)]
     alone = [bits(step) for step in await collect(client.generate(job))]
@@ -341,14 +346,27 @@ async def answers_before_checks(client: VllmClient) -> None:
             async for step in tokens:
                 steps.append(step)
                 if len(steps) == 1:
+                    before = len(counted(steps_file))
                     for at in range(len(prompts)):
                         nursery.start_soon(check, at)
+        made = counted(steps_file)[before:]
         order.append("answer")
-    print("answers before checks:", order)
+    theirs = [checks for _, checks, _, _ in made]
+    print("answers before checks:", order, "checks had", sum(theirs), "of", 400 * len(prompts), "tokens, in",
+          sum(map(bool, theirs)), "of", len(made), "steps")
+    assert not sum(left_out for _, _, _, left_out in made), "a step without the answer"
+    assert all(checks <= allowed for _, checks, allowed, _ in made), "vLLM did not ask how many tokens a check may have"
+    assert len(steps) - 2 <= len(made) <= len(steps) + 1, "a token of the answer in each step"
+    assert sum(theirs) <= 400 * len(prompts) // 2
     assert [bits(step) for step in steps] == alone
     assert order[-1] == "check"
     assert order.index("answer") <= len(prompts) // 2
     assert await client.by(0.0).score(prompts[0][:-4], prompts[0][-4:], 64) == scores[0], "one that is past due"
+
+
+def counted(file: Path) -> list[tuple[int, ...]]:
+    """The engine's steps: tokens of answers, tokens of checks, how many were allowed, answers without a token."""
+    return [tuple(map(int, line.split())) for line in file.read_text().splitlines()]
 
 
 def bits(step: TokenStep) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from p2p.base.body import Grammar, GrammarKind, Tool
 from p2p.base.errors import InvalidRequest
 from p2p.base.serving_limits import MAX_GRAMMAR
 from p2p.text.tool_formats.formats import FORMATS
+from p2p.text.tool_formats.grammar import call_or_form
 from tests.text.tool_formats.test_parsers import read
 
 llguidance = pytest.importorskip("llguidance")
@@ -91,3 +92,38 @@ def test_what_the_caller_can_fix(name: str, tools: tuple[Tool, ...], names: tupl
     with pytest.raises(InvalidRequest) as caught:
         FORMATS[name].call_grammar(tools, names)
     assert caught.value.field == field
+
+
+FORM = Grammar(GrammarKind.JSON_SCHEMA, json.dumps({
+    "type": "object", "properties": {"name": {"$ref": "#/$defs/N"}}, "required": ["name"],
+    "additionalProperties": False, "$defs": {"N": {"enum": ["Oslo", "a\nb"]}},
+}))
+
+
+def test_calls_without_a_mark_do_not_go_together_with_a_form() -> None:
+    assert call_or_form(FORMATS["llama3_json"].call_grammar((CITY,), ()), FORM) is None
+
+
+@pytest.mark.parametrize("name", ["hermes", "mistral"])
+def test_a_call_or_an_answer_of_a_form(name: str) -> None:
+    one = FORMATS[name].call_grammar((CITY, ODD), ())
+    grammar = call_or_form(one, FORM)
+    assert grammar is not None
+    assert allows(grammar, call(name, CITY.name, '{"city": "Oslo"}'))
+    for text in ('{"name": "Oslo"}', '{"name": "a\\nb"}'):
+        assert allows(grammar, text)
+        assert read(name, [text]) == (text, [])
+    for text in ("Oslo", '{"name": "x"}', call(name, CITY.name, "{}"), ""):
+        assert not allows(grammar, text)
+    choice = call_or_form(one, Grammar(GrammarKind.CHOICE, '["yes", "\\"no"]'))
+    assert choice is not None
+    assert allows(choice, "yes")
+    assert allows(choice, '"no')
+    assert allows(choice, call(name, ODD.name, "{}"))
+    assert not allows(choice, "maybe")
+    empty = call_or_form(one, Grammar(GrammarKind.JSON_OBJECT, ""))
+    assert empty is not None
+    assert allows(empty, '{"a":[]}')
+    assert call_or_form(one, Grammar(GrammarKind.REGEX, "a")) is None
+    with pytest.raises(InvalidRequest, match="offer fewer tools"):
+        call_or_form(one, Grammar(GrammarKind.CHOICE, json.dumps(["x" * MAX_GRAMMAR])))

@@ -17,7 +17,7 @@ from tests.tools.clients.recorder import Seen
 from tests.tools.clients.requests import by_path, fields, headers, outside, together
 from tests.tools.clients.running import Result
 
-NOTES = Path(__file__).parent / "notes.md"
+BEYOND, NOTES = Path(__file__).parent / "beyond.md", Path(__file__).parent / "notes.md"
 Run = tuple[list[Result], list[Seen]]
 HEAD = """# Clients
 
@@ -87,7 +87,8 @@ def lines(client: Client, results: Sequence[Result]) -> list[str]:
 
 
 def page(runs: dict[str, Run], server: str, model: str) -> str:
-    """docs/clients.md: the tables of the runs, and what was learnt from them (notes.md)."""
+    """docs/clients.md: the tables of the runs, that of programs driven by hand (beyond.md), and what was learnt
+    (notes.md)."""
     said = [HEAD.format(server=server, model=model)]
     said.append("| client | version | result | what was done |\n|---|---|---|---|\n")
     for client in CLIENTS:
@@ -99,7 +100,7 @@ def page(runs: dict[str, Run], server: str, model: str) -> str:
     if reasons:
         said.append("\n## Not green, and why\n\n| client | case | | reason |\n|---|---|---|---|\n")
         said += [f"| {c.name} | {_cell(r.case)} | {sign(r)} | {_cell(r.detail[:300])} |\n" for c, r in reasons]
-    said += [NOTES.read_text(), _sent(runs)]
+    said += [BEYOND.read_text(), NOTES.read_text(), _sent(runs)]
     return "".join(said)
 
 
