@@ -302,6 +302,18 @@ async def test_dark_and_light_follow_the_system_until_one_is_chosen() -> None:
         await page.wait("document.documentElement.dataset.theme === 'dark'")
 
 
+@pytest.mark.parametrize("path", ["/explorer/", "/chat/"])
+async def test_nothing_flashes_before_the_script_has_run(path: str) -> None:
+    async with shown(Scripted(), dark=True) as (url, page):
+        page.held.extend(["/js/app.js", "/js/chat.js"])
+        await page.intercept()
+        await page.call("Page.navigate", url=f"{url}{path}")
+        await page.wait("document.querySelector('header.top') && document.styleSheets.length")
+        ground = "getComputedStyle(document.body).backgroundColor"
+        await page.wait(f"{ground} === 'rgb(17, 20, 24)'")
+        assert await page.eval("document.documentElement.dataset.theme ?? ''") == ""
+
+
 # -- chat --------------------------------------------------------------------------------------------------------------
 
 
