@@ -41,14 +41,18 @@ def failure(error: Exception, doing: str, path: Path, field: str) -> FolkmootErr
     if isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in _WRONG_PLACE):
         return ConfigError(f"cannot {doing} {path}: {reason}; give another path", field=field)
     full = isinstance(error, OSError) and error.errno in _DISK_FULL
-    remedy = "free space on the disk, then try again" if full else "make it writable for this user"
+    access = "run this as its owner, or let this user read it" if doing == "read" else "make it writable for this user"
+    remedy = "free space on the disk, then try again" if full else access
     return StorageError(f"cannot {doing} {path}: {reason}; {remedy}", field=field, code="disk_full" if full else None)
 
 
 def exists(path: Path) -> bool:
-    """Whether `path` exists; False also for a name that no file can have (too long, or with a zero byte)."""
+    """Whether `path` exists; False also for a name that no file can have (too long, or with a zero byte). True where
+    this user may not look: whoever reads it then says that, and not that it is missing."""
     try:
         return path.exists()
+    except PermissionError:
+        return True
     except (OSError, ValueError):
         return False
 
@@ -142,7 +146,7 @@ def _read(path: Path, limit: int, field: str, *, secret: bool) -> bytes:
                 mode = f"{stat.S_IMODE(found.st_mode):04o}"
                 raise ConfigError(
                     f"{path} can be read or written by others (mode {mode}); if nobody has done so: chmod 600 {path},"
-                    " else make a new key", field=field, code="key_mode",
+                    " else make a new one", field=field, code="key_mode",
                 )
             raw = file.read(limit + 1)
     except (OSError, ValueError) as error:

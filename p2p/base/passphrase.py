@@ -69,9 +69,11 @@ def _line(raw: bytes) -> bytes:
 
 def _prompted(what: str, *, again: bool) -> bytes:
     if not sys.stdin.isatty():
+        need = f"{what} needs a new passphrase" if again else f"{what} is locked"
         raise ConfigError(
-            f"{what} is locked, and there is no terminal to ask for its passphrase; set {FILE} to a file that you alone"
-            f" can read, or {FD} to a descriptor, or give systemd's credential {CREDENTIAL}", field="passphrase",
+            f"{need}, and there is no terminal to ask for {'one' if again else 'its passphrase'}; set {FILE} to a file "
+            f"that you alone can read, or {FD} to a descriptor, or give systemd's credential {CREDENTIAL}",
+            field="passphrase",
         )
     found = getpass.getpass(f"{'New passphrase' if again else 'Passphrase'} for {what}: ")
     if again and getpass.getpass("Once more: ") != found:

@@ -91,7 +91,8 @@ class Answers:
             return inference_answer(inference_id, inference)
         kept = archive.find(self._state.store, inference_id)
         if kept is None:
-            raise InvalidRequest("the chain has no such inference (yet)", field="id", code="not_found")
+            what = "the chain has no such inference, or not yet; one that ended epochs ago is kept by archives only"
+            raise InvalidRequest(what, field="id", code="not_found")
         return inference_answer(inference_id, kept.inference(), kept.epoch)
 
     def payload(self, inference_id: bytes) -> PayloadAnswer:

@@ -52,7 +52,7 @@ def _micro(text: str) -> int | None:
 def money(micro: int) -> str:
     """For people: small amounts in micro-credits, others in credits, exact both ways."""
     if abs(micro) < _IN_CREDITS:
-        return f"{micro:,} micro-credits"
+        return f"{micro:,} micro-credit{'' if abs(micro) == 1 else 's'}"
     whole, part = divmod(abs(micro), MICRO)
     digits = f".{part:06}".rstrip("0") if part else ""
-    return f"{'-' if micro < 0 else ''}{whole:,}{digits} credits"
+    return f"{'-' if micro < 0 else ''}{whole:,}{digits} credit{'' if abs(micro) == MICRO else 's'}"

@@ -140,7 +140,7 @@ def read_genesis(directory: Path, use: str, field: str = "dir") -> Genesis:
 
     file = directory / "genesis.cbor"
     if not exists(file):
-        advice = "copy the network's genesis file there (its founders publish it)"
+        advice = "get it with: folkmoot join NETWORK --dir DIR, or copy the network's genesis file there"
         raise ConfigError(f"{file} is missing, which is needed {use}; {advice}", field=field)
     return load_genesis(file)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from p2p.base.errors import ConfigError, FolkmootError, InvalidRequest
 from p2p.base.types import ENDED, STANDS
 from p2p.cli import ask
+from p2p.cli.advice import advised
 from p2p.cli.amounts import money
 from p2p.cli.chat_lines import Lines
 from p2p.cli.terminal.styled import Line, Span, put
@@ -262,7 +263,7 @@ class Talk:
             except FolkmootError as error:
                 self.status = self.status or error.exit_status
                 told = {"error": {"code": error.code, "field": error.field, "message": error.message}}
-                self.say("error", told, [(Span("error: ", "red"), line(str(error), 2000))])
+                self.say("error", told, [(Span("error: ", "red"), line(advised(error), 2000))])
 
 
 def run(options: argparse.Namespace) -> int:

@@ -156,7 +156,7 @@ def _bootstrap(facts: Facts) -> Finding:
 def _reachable(facts: Facts) -> Finding:
     reach = facts.reach
     if not reach or reach["verdict"] == "unknown":
-        return Finding(SKIPPED, reach.get("reason") or "nobody could be asked")
+        return Finding(SKIPPED, reach.get("reason") or "no peer on another machine could be asked")
     if reach["verdict"] == "reachable":
         return Finding(OK, reach["reason"])
     fix = "Forward that TCP port of the router to this machine, or allow it in the firewall."
@@ -184,7 +184,7 @@ def _clock(facts: Facts) -> Finding:
         return Finding(FAILED, str(warning), fix)
     ahead = facts.reach.get("clock_ms") if facts.reach else None
     if ahead is None:
-        return Finding(SKIPPED, "nobody said what time it is")
+        return Finding(SKIPPED, "no peer on another machine said what time it is")
     said = f"others' clocks are {abs(ahead) / 1000:.1f} s {'ahead of' if ahead >= 0 else 'behind'} this one"
     return Finding(FAILED, said, fix) if abs(ahead) > MAX_CLOCK_APART_MS else Finding(OK, said)
 
@@ -289,7 +289,7 @@ def _listed(addresses: Any) -> str:
 
 
 CHECKS: dict[str, Callable[[Facts], Finding]] = {
-    "settings": _file("settings", "config.toml is good", "Correct it, or make the folder with: folkmoot init DIR"),
+    "settings": _file("settings", "config.toml is good", "Correct it, or make it: folkmoot join NETWORK --dir DIR"),
     "keys": _file("keys", "the node's key is there, and private", "Restore node.key from its copy, with mode 0600."),
     "genesis": _file("genesis", "genesis.cbor is good", "Copy the network's own genesis file into the folder."),
     "account": _account,

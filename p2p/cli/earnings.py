@@ -36,7 +36,8 @@ _SUMS = (  # the sums of the whole epoch
 def register(commands: Any) -> None:
     earnings = commands.add_parser("earnings")
     earnings.add_argument(
-        "--epoch", type=whole(0, MAX_HEIGHT), required=True, metavar="N", help="the epoch; the first one is 0",
+        "--epoch", type=whole(0, MAX_HEIGHT), metavar="N",
+        help="the epoch; the first one is 0 (default: the running one)",
     )
     earnings.add_argument(
         "--node", metavar="HEX",
@@ -51,6 +52,7 @@ def register(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     from msgspec import to_builtins
 
+    from p2p.wire.answers.network import SprintAnswer
     from p2p.wire.answers.reading import read
     from p2p.wire.answers.status import OwnerStatus
 
@@ -59,7 +61,10 @@ def run(options: argparse.Namespace) -> int:
         node = read(OwnerStatus, call(folder, {"op": "status"}), "status", str(folder)).node
     else:
         node = read_id(options.node, "node").hex()
-    page = _whole(folder, options.epoch, node)
+    epoch = options.epoch
+    if epoch is None:
+        epoch = read(SprintAnswer, call(folder, {"op": "sprint"}), "sprint", str(folder)).epoch
+    page = _whole(folder, epoch, node)
     fits = balanced(page.sums)
     show(options, {**to_builtins(page), "balanced": fits}, lambda: "\n".join(lines(page)))
     if not fits:

@@ -48,7 +48,7 @@ def exit_codes() -> list[ExitCode]:
     """All of them, by status."""
     found = {
         0: ExitCode(0, (), "done, and every claim that was checked holds"),
-        FOUND: ExitCode(FOUND, (), "done, and what was looked at is not in order: `doctor`, `testnet run`"),
+        FOUND: ExitCode(FOUND, (), "done, and what was looked at is not in order: `doctor`, `ping`, `testnet run`"),
         INTERRUPTED: ExitCode(INTERRUPTED, (), "ended by Ctrl-C"),
         NOBODY_READS: ExitCode(NOBODY_READS, (), "nobody reads the output any more"),
         _SIGNALS + 15: ExitCode(_SIGNALS + 15, (), "`top` was ended by SIGTERM; other signals count in the same way"),

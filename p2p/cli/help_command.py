@@ -14,7 +14,8 @@ from p2p.base.errors import ConfigError
 from p2p.cli.commands import BY_NAME
 from p2p.cli.exit_codes import as_text, exit_codes
 from p2p.cli.output import show
-from p2p.cli.parsing import actions_of, meant, overview, parser
+from p2p.cli.parsing import actions_of, help_width, meant, overview, parser
+from p2p.cli.terminal.fit import fit
 
 EXIT_CODES, SCHEMAS = "exit-codes", "json"
 
@@ -40,18 +41,20 @@ def run(options: argparse.Namespace) -> int:
 def text_of(words: list[str]) -> str:
     """The help of a topic. Raises ConfigError naming the one that was probably meant."""
     if not words:
-        return f"{overview()}\n\ntopics, for folkmoot help TOPIC: {', '.join(topics())}"
+        return f"{overview()}\n\n" + fit(f"topics, for folkmoot help TOPIC: {', '.join(topics())}", help_width())
     if words[0] == SCHEMAS and len(words) > 1:
         return schema_text(words[1:])
     if words[0] == EXIT_CODES:
-        return as_text()
-    if words[0] in BY_NAME:
-        return _of_command(words)
-    if words[0] in topics():
+        return fit(as_text(), help_width())
+    if words[0] in topics() and len(words) == 1:
         more = ""
         if words[0] == SCHEMAS:
             more = "\n\nschemas: " + ", ".join(name.replace("_", " ") for name in schema_names())
-        return _file("topics", f"{words[0]}.txt").rstrip() + more
+        if words[0] in BY_NAME:
+            more = f"\n\nThe command of this name: folkmoot {words[0]} --help"
+        return fit(_file("topics", f"{words[0]}.txt").rstrip() + more, help_width())
+    if words[0] in BY_NAME:
+        return _of_command(words)
     raise ConfigError(
         f"there is no topic {words[0][:60]!r}{meant(words[0], [*topics(), *BY_NAME])}; folkmoot help lists all",
         field="topic",

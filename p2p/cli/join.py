@@ -271,17 +271,24 @@ async def _join(options: argparse.Namespace, folder: Folder, purse: Account | No
         return
     sys.setswitchinterval(SWITCH_S)
 
+    joined = False
+
     async def way(node: Node) -> None:
+        nonlocal joined
+
         async def inside(request: dict[str, Any]) -> dict[str, Any]:
             await trio.lowlevel.checkpoint()
             return node.queries.answer(request)
 
         await _steps(options, folder, purse, say, inside)
+        joined = True
         if options.then_stop:
             node.draining.begin(0.0)
 
     say("peer", "starting")
     await until_signal(load_config(options.dir), lambda state, text: None, Roles(), [way], DRAIN_S)
+    if not joined:
+        raise KeyboardInterrupt  # a signal ended it on the way; the same command goes on from there
 
 
 async def _runs(directory: Path) -> bool:

@@ -102,7 +102,7 @@ def run_remove(options: argparse.Namespace) -> int:
 def _file(directory: Path) -> Path:
     file: Path = directory / "config.toml"
     if not file.exists():
-        raise ConfigError(f"cannot read {file}; make it with: folkmoot init {directory}", field="dir")
+        raise ConfigError(f"cannot read {file}; make it with: folkmoot join NETWORK --dir {directory}", field="dir")
     return file
 
 
@@ -163,7 +163,8 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     cache, usage, running = row.get("kv_tokens"), row.get("kv_usage"), row.get("engine_running")
     used = f"{100 * usage:.0f} % of {cache}" if isinstance(usage, int | float) and cache else "-"
-    engine = f"{running} running, {row.get('engine_waiting')} waiting" if running is not None else "-"
+    waiting = row.get("engine_waiting")
+    engine = "-" if running is None else f"{running} running" + ("" if waiting is None else f", {waiting} waiting")
     jobs = f"{row.get('jobs', '-')}/{row.get('max_jobs')}"
     cells = (row.get("name"), row.get("state"), jobs, used, engine, row.get("starts", "-"), row.get("model"))
     return (*(line(str(cell), 96) for cell in cells), line(str(row.get("where")), 200))

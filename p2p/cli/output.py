@@ -20,7 +20,7 @@ MAX_VALUE = 4000  # characters of one value
 MAX_NAME = 60
 MAX_COLUMNS = 8  # of a table; a row with more fields is printed field by field
 _STYLES = {  # of a value that says how something is
-    **dict.fromkeys(("ready", "valid", "VALIDATED", "ok", "done", "paid", "holds", "True"), "green"),
+    **dict.fromkeys(("ready", "valid", "VALIDATED", "ok", "done", "paid", "holds"), "green"),
     **dict.fromkeys(("failed", "INVALID", "INVALIDATED", "FAILED", "refused", "dropped"), "red"),
     **dict.fromkeys(("joining", "loading", "EXPIRED", "UNCONFIRMED", "note", "waiting", "DISPUTED"), "yellow"),
 }
@@ -55,7 +55,7 @@ def aligned(values: Mapping[str, Any], width: int) -> str:
 
 def fields(values: Mapping[str, Any], width: int) -> list[Line]:
     """As `aligned`, with styles."""
-    return [(Span(f"{name:{width}} ", "dim"), styled(str(value))) for name, value in values.items()]
+    return [(Span(f"{name:{width}} ", "dim"), styled(_shown(value))) for name, value in values.items()]
 
 
 def styled(text: str) -> Span:
@@ -72,15 +72,22 @@ def readable(answer: Mapping[str, Any]) -> list[Line]:
         if isinstance(value, list):
             lines.append((Span(f"{name}:", "bold"), "" if value else " none"))
             lines += _rows(value)
-        elif isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
+        elif isinstance(value, dict) and value:
             lines.append((Span(f"{name}:", "bold"),))
-            lines += [(Span(f"  {line(str(of), MAX_NAME):16} ", "dim"), _row(row)) for of, row in value.items()]
+            width = max(16, *(len(line(str(of), MAX_NAME)) for of in value))
+            lines += [(Span(f"  {line(str(of), MAX_NAME):{width}} ", "dim"), _part(part)) for of, part in value.items()]
         else:
             lines.append((Span(f"{name:16} ", "dim"), styled(_shown(value))))
     return lines
 
 
+def _part(value: Any) -> str | Span:
+    return _row(value) if isinstance(value, dict) else styled(_shown(value))
+
+
 def _rows(rows: list[Any]) -> list[Line]:
+    if rows and not _is_table(rows) and all(isinstance(item, dict) for item in rows):
+        return [(f"  {_row(item)}",) for item in rows]
     if not _is_table(rows):
         return [(f"  {_shown(item)}",) for item in rows]
     head = [line(str(key), MAX_NAME).replace("_", " ") for key in rows[0]]
@@ -99,8 +106,17 @@ def _is_table(rows: list[Any]) -> bool:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{line(key, MAX_NAME).replace('_', ' ')} {_shown(value)}" for key, value in row.items())
+    """On one line, without what is empty."""
+    return ", ".join(f"{line(key, MAX_NAME).replace('_', ' ')} {_shown(value)}" for key, value in row.items()
+                     if value not in ("", None, [], (), {}))
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else line(str(value), MAX_VALUE)
+    """One value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value in ("", None, [], (), {}):
+        return "none"
+    if isinstance(value, list | tuple) and not any(isinstance(one, dict | list | tuple) for one in value):
+        return line(", ".join(map(_shown, value)), MAX_VALUE)
+    return json.dumps(value) if isinstance(value, dict | list | tuple) else line(str(value), MAX_VALUE)

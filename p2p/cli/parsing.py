@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from p2p.base.errors import ConfigError
 from p2p.cli.commands import BY_NAME, COMMANDS, GROUPS, examples_of
+from p2p.cli.terminal.fit import fit
 
 MAX_WIDTH = 100  # columns of help: longer lines are hard to read
 MIN_WIDTH = 50
@@ -24,8 +25,10 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, within bounds."""
 
     def __init__(self, prog: str) -> None:
-        width = max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns)) - 2
-        super().__init__(prog, max_help_position=26, width=width)
+        super().__init__(prog, max_help_position=26, width=help_width() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fit(text, width) if "\n" not in text else super()._fill_text(text, width, indent)
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,6 +42,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         name, found, rest = message.removeprefix("argument ").partition(": ")
         if not found or not message.startswith("argument "):
+            if actions := actions_of(self) if message.endswith("required: ACTION") else {}:
+                raise ConfigError(f"say what to do: {', '.join(actions)}; see {self.prog} --help", field="action")
             raise ConfigError(f"{message}; see {self.prog} --help", field="command")
         options = [word.strip().split(" ")[0] for word in name.split("/")]
         field = max(options, key=len).lstrip("-").replace("-", "_").lower()
@@ -72,8 +77,7 @@ class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
 
     def add_parser(self, name: str, **kwargs: Any) -> Any:
         if (row := BY_NAME.get(name)) is not None:
-            line = row.line[0].upper() + row.line[1:] + "."
-            kwargs = {**kwargs, "help": row.line, "description": kwargs.get("description", line)}
+            kwargs = {**kwargs, "help": row.line, "description": kwargs.get("description", _sentence(row.line))}
         return super().add_parser(name, **kwargs)
 
 
@@ -82,8 +86,17 @@ class _Actions(argparse._SubParsersAction):  # type: ignore[type-arg]
 
     def add_parser(self, name: str, **kwargs: Any) -> Any:
         if text := kwargs.get("help"):
-            kwargs.setdefault("description", text[0].upper() + text[1:] + ".")
+            kwargs.setdefault("description", _sentence(text))
         return super().add_parser(name, **kwargs)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def help_width() -> int:
+    """Columns of help: the window's, within bounds."""
+    return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
 
 
 def meant(word: str, names: Iterable[str]) -> str:
@@ -143,4 +156,4 @@ def overview() -> str:
         "folkmoot help TOPIC       begin, money, peers, host, proofs, environment, json, exit-codes",
         "every command takes --json; its errors are then JSON too",
     ]
-    return "\n".join(lines)
+    return fit("\n".join(lines), help_width())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p.base.files import exists, keep_private
-from p2p.cli.arguments import SECONDS_A_DAY, number, read_genesis, whole
+from p2p.cli.arguments import SECONDS_A_DAY, default_dir, number, read_genesis, whole
 
 if TYPE_CHECKING:
     from p2p.peer.announcer import Report
@@ -38,7 +38,10 @@ def register(commands: Any) -> None:
 
 def add_options(serve: argparse.ArgumentParser) -> None:
     """Add the options of a peer; each that is given replaces a setting of its config.toml."""
-    serve.add_argument("--dir", type=Path, required=True, help="the peer's folder, which `folkmoot init` made")
+    serve.add_argument(
+        "--dir", type=Path, default=default_dir(),
+        help="the peer's folder, which `folkmoot join` or `folkmoot init` made (default: %(default)s)",
+    )
     serve.add_argument(
         "--bootstrap", action="append", default=[], metavar="MULTIADDR", help="a peer to begin with; may be repeated",
     )

@@ -196,6 +196,9 @@ def _tell(commands: list[list[str]]) -> None:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_SYSTEMCTL_S, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip()[:300]
+            if "connect to bus" in said:
+                said += "; no systemd runs for this user here: log in as it, or use --system as root, or start " \
+                    "`folkmoot serve` by other means"
             raise Unavailable(f"{' '.join(words)}: {said or f'exit status {done.returncode}'}", field="now")
 
 

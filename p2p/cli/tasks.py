@@ -33,13 +33,13 @@ class Logging:
 
 def run_async(task: Callable[[*Ts], Awaitable[T]], *args: *Ts, log: Logging | None = None) -> T:
     """The task's result. log: None for a command that says nothing else of logs: FOLKMOOT_LOG_DIR names a folder for
-    its log, else only warnings are shown.
+    its log, else only errors are shown, for the command itself says what others do wrong.
 
     Raises the one error that a user is to see of those that nested groups hold (first_error).
     """
     if log is not None or not structlog.is_configured():
         own = os.environ.get("FOLKMOOT_LOG_DIR")
-        chosen = log or (Logging(Path(own), "info") if own else Logging())
+        chosen = log or (Logging(Path(own), "info") if own else Logging(level="error"))
         logs.configure(chosen.directory, chosen.level, chosen.style)
     try:
         with exporting("folkmoot"):

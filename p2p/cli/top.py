@@ -147,7 +147,7 @@ class Looking:
 
 def _rows(answer: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
     found = (answer or {}).get(key)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list | tuple) else []
 
 
 def _run(options: argparse.Namespace, looking: Looking) -> int:

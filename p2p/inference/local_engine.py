@@ -45,6 +45,9 @@ async def open_engine(
     from p2p.inference.stack.model import eos_ids, tokenizer_file, weights_hash
 
     file = tokenizer_file(tokenizer, model, name)
+    if file is not None and not file.exists():
+        field = "tokenizer" if tokenizer is not None else "model"
+        raise ConfigError(f"{file} is not there; give the folder of a model in Hugging Face's form", field=field)
     folder = file if file is None or file.is_dir() else file.parent
     text = read_model_text(folder, tool_format=tool_format) if folder is not None else None
     ends = frozenset(eos_ids(folder)) if folder is not None else frozenset[int]()

@@ -15,6 +15,9 @@ from p2p.base.genesis import HASH_DIGITS
 from p2p.client.network_file import is_network_id, load_network
 from p2p.joining.identity import Identity
 
+NETWORKS = Path(__file__).parents[2] / "bootstrap" / "networks"  # beside p2p in a clone and in a wheel
+EXAMPLE = "example"  # nobody runs it
+
 _ADDRESS = ("/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/")
 
 
@@ -39,7 +42,7 @@ def find_target(text: str, genesis_hash: str | None = None) -> Target:
     if not exists(file):
         names = shipped()
         if text not in names:
-            known = ", ".join(sorted(names)) or "none"
+            known = ", ".join(sorted(names)) or "none does yet"
             what = f"{text[:200]!r} is no multiaddr, no file, and no network that comes with this program ({known})"
             raise ConfigError(f"{what}; ask its founders for the network's file", field="target")
         file = names[text]
@@ -50,9 +53,9 @@ def find_target(text: str, genesis_hash: str | None = None) -> Target:
 
 
 def shipped() -> dict[str, Path]:
-    """Name -> the file of each network that comes with the program, from a clone or an installed wheel."""
-    folder = Path(__file__).parents[2] / "bootstrap" / "networks"  # beside p2p in both
-    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+    """Name -> the file of each network that comes with the program, from a clone or an installed wheel; without the
+    one that only shows how a file looks."""
+    return {file.stem: file for file in sorted(NETWORKS.glob("*.toml")) if file.stem != EXAMPLE}
 
 
 def read_identity(text: str | None) -> Identity:

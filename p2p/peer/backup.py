@@ -73,6 +73,12 @@ def make_backup(directory: Path, file: Path, *, with_keys: bool = False) -> Mani
     if file.exists():
         raise ConfigError(f"{file} exists, and backups are never overwritten; give another name", field="file")
     try:
+        next((directory / "data").iterdir(), None)
+    except PermissionError as error:
+        raise failure(error, "read", directory / "data", "dir") from error
+    except OSError:
+        pass  # copy_store says that there is no store
+    try:
         scratch = Path(tempfile.mkdtemp(prefix=".backup-", dir=file.resolve().parent))
     except OSError as error:
         raise failure(error, "write", file, "file") from error

@@ -108,7 +108,7 @@ def load_config(directory: Path, **overrides: Any) -> NodeConfig:
     """DIR/config.toml with overrides (None or (): not given). Raises ConfigError that names the setting."""
     file = directory / "config.toml"
     if not exists(file):
-        raise ConfigError(f"cannot read {file}; make it with: folkmoot init {directory}", field="dir")
+        raise ConfigError(f"cannot read {file}; make it with: folkmoot join NETWORK --dir {directory}", field="dir")
     table = read_toml(file, field="config")
     given = {key: value for key, value in overrides.items() if value not in (None, ())}
     return make_config(directory, {**table, **given})

@@ -141,6 +141,10 @@ def _exchange(directory: Path, line: bytes) -> bytes:
         raise Unavailable(
             f"the peer in {directory} does not answer within {CONTROL_ANSWER_S:.0f} s", field="dir"
         ) from error
+    except PermissionError as error:
+        raise Unavailable(
+            f"cannot look into {directory}: {error.strerror}; run this as the user that the peer runs as", field="dir"
+        ) from error
     except (OSError, ValueError) as error:
         if raw:
             return bytes(raw)

@@ -49,6 +49,9 @@ class Store:
         try:
             make_folder(path)
             self._lock = os.open(path / "peer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        except PermissionError as error:
+            what = f"cannot open {path}: {error.strerror}; run this as the user that owns it"
+            raise StorageError(what, field="directory") from error
         except (OSError, ConfigError) as error:
             raise StorageError(f"cannot open {path}: {error}", field="directory") from error
         try:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from p2p.base.errors import StorageError
 from p2p.cli.commands import COMMANDS
 from tests import warm
 
 HEAVY = ("libp2p", "torch", "vllm", "trio", "numpy")
+FOLKMOOT = (sys.executable, "-m", "p2p")
 MIDDLING = ("msgspec", "structlog", "rich", "asyncio", "nacl", "httpx")
 
 
@@ -102,3 +104,20 @@ def loaded(argv: list[str]) -> set[str]:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("words", [["help"], ["--version"], ["config", "show"], ["completion", "bash"]])
+def test_output_that_has_no_room_is_one_sentence(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('network = "n"\n')
+    more = ["--dir", str(tmp_path)] if words[0] == "config" else []
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*FOLKMOOT, *words, *more], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == StorageError.exit_status
+    said = "error: cannot write the output: No space left on device; make room there, or write elsewhere"
+    assert done.stderr.splitlines() == [said]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_fault(closed: str) -> None:
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *FOLKMOOT, "help"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -71,7 +71,7 @@ def test_nothing_fails_where_nothing_is_wrong() -> None:
 
 CONSENSUS = to_builtins(owner_status())["consensus"]
 WRONG: list[tuple[str, Facts, list[str], str]] = [
-    ("settings", resting(config=None, files={"settings": "listen: no"}), ["settings"], "init"),
+    ("settings", resting(config=None, files={"settings": "listen: no"}), ["settings"], "join"),
     ("keys", resting(files={"keys": "others can read it"}), ["keys"], "0600"),
     ("genesis", resting(files={"genesis": "it is of another network"}), ["genesis"], "genesis file"),
     ("no folder", resting(free_bytes=None), ["disk"], "--dir"),

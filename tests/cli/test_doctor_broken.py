@@ -159,7 +159,7 @@ def gpu_driver_is_broken(folder: Path, stack: ExitStack) -> None:
 
 
 BROKEN: list[tuple[Break, str, str, str]] = [  # what is broken, the check, words of its sentence, words of its fix
-    (no_settings, "settings", "config.toml", "folkmoot init"),
+    (no_settings, "settings", "config.toml", "folkmoot join"),
     (unknown_setting, "settings", "colour", "Correct it"),
     (wide_node_key, "keys", "mode 0644", "0600"),
     (wide_account_key, "account", "mode 0640", "chmod 600"),

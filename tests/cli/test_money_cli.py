@@ -14,6 +14,8 @@ from p2p.base.errors import InvalidRequest, RemoteProtocolError
 from p2p.chain.queries import PUBLIC_OPS, Queries
 from p2p.chain.views.earnings import earnings_answer, open_dispute_rows
 from p2p.cli import earnings
+from p2p.cli.advice import advised
+from p2p.cli.amounts import MICRO, money
 from p2p.cli.ask import last_notice, show_notices
 from p2p.peer.dispute_alerts import DisputeAlerts
 from p2p.wire.answers.accounts import Notice
@@ -169,3 +171,17 @@ def test_a_notice_as_json_is_a_line_of_its_own(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out) == {
         "event": "notice", "inference_id": "ab" * 32, "what": "INVALIDATED", "amount_micro": 300, "height": 7,
     }
+
+
+def test_one_is_singular() -> None:
+    assert [money(micro) for micro in (0, 1, 2, MICRO, 2 * MICRO, -1)] == [
+        "0 micro-credits", "1 micro-credit", "2 micro-credits", "1 credit", "2 credits", "-1 micro-credit",
+    ]
+
+
+def test_who_has_no_credits_is_told_how_to_get_some() -> None:
+    poor = InvalidRequest("985 micro-credits are held for this request, the account has 0", field="balance")
+    assert advised(poor).startswith(str(poor))
+    assert "folkmoot account transfer" in advised(poor)
+    other = InvalidRequest("it is too long", field="prompt")
+    assert advised(other) == str(other)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.cli.amounts import amount, money
-from p2p.cli.output import readable
+from p2p.cli.output import fields, readable
 from p2p.cli.terminal.progress import Pace, Progress, duration
 from p2p.cli.terminal.styled import UNLIMITED, Look, Span, look_of, plain, put, render
 from p2p.cli.terminal.table import table
@@ -98,9 +97,21 @@ def test_an_answer_is_a_table_where_its_rows_are_alike() -> None:
     assert shown == ["peers:", "  peer id  height", "  a             7", "  bb           12"]
     other = {"rows": [{"a": 1}, {"b": [2]}], "empty": [], "deep": {"x": {"y": 1}}, "state": "ready"}
     lines = readable(other)
-    assert json.loads(plain(lines[1])) == {"a": 1}
+    assert [plain(one) for one in lines[1:3]] == ["  a 1", "  b 2"]
     assert plain(lines[3]) == "empty: none"
     assert lines[-1][1] == Span("ready", "green")
+
+
+def test_an_answer_for_people_has_no_words_of_a_programming_language() -> None:
+    answer = {"registered": True, "relaying": False, "twin": None, "passed": [], "names": ["a", "b"],
+              "rules": {"window": 5, "bounty": {"part": True}}, "models": [{"model": "m", "eos": [2, 3]}]}
+    shown = [plain(one) for one in readable(answer)]
+    assert shown == [
+        "registered       yes", "relaying         no", "twin             none", "passed: none", "names:", "  a", "  b",
+        "rules:", "  window           5", "  bounty           part yes", "models:", "  model m, eos 2, 3",
+    ]
+    shown = [plain(one) for one in fields({"checked": True, "problems": []}, 10)]
+    assert shown == ["checked    yes", "problems   none"]
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -18,6 +19,7 @@ from msgspec import to_builtins
 
 from p2p.base.errors import InvalidRequest
 from p2p.cli.gpus import rows_of
+from p2p.cli.main import main
 from p2p.cli.terminal.styled import Look, plain, render
 from p2p.cli.terminal.width import width_of
 from p2p.cli.top_view import TABS, Snapshot, plain_view, rate, view
@@ -136,6 +138,13 @@ def peer(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     token[0].run_sync_soon(stop[0].cancel)
     thread.join(60)
+
+
+def test_one_look_names_the_peers_and_the_ml_nodes(peer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", "--once", "--json", "--dir", str(peer)]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["peers"] == ["peer-x"]
+    assert [one["name"] for one in seen["ml_nodes"]] == ["gpu0"]
 
 
 def test_keys_and_a_new_size_move_the_view_and_q_gives_the_terminal_back(peer: Path) -> None:

@@ -19,7 +19,7 @@ from tests.explorer.axe import SERIOUS, axe_source, findings
 from tests.explorer.browser import Browser, Page, connected, running
 from tests.explorer.places import SCHEMES, WIDTHS, Place, inference_place
 from tests.explorer.scene import Scene
-from tests.tools.pages_shots import network_places, take
+from tests.tools.pages_shots import NOBODY, network_places, take
 
 pytestmark = pytest.mark.network
 PICTURES = Path(".bench/pages")
@@ -108,6 +108,24 @@ def test_the_page_of_each_kind_of_inference_holds(stage: Stage, kind: str) -> No
         return found
 
     assert trio.run(look) == []
+
+
+def test_an_answer_of_the_sprint_has_a_page_without_a_draw(stage: Stage) -> None:
+    rows = stage.scene.api("inferences?limit=100")["inferences"]
+    sprints = [row["id"] for row in rows if row["account"] == NOBODY]
+    assert sprints, "the sprint's answers are inferences"
+
+    async def look() -> str:
+        async with connected(stage.devtools) as browser, browser.page() as page:
+            await page.goto(f"{stage.scene.url}/explorer/#/inferences/{sprints[0]}")
+            await page.ready()
+            await page.wait("!document.body.innerText.includes('Looking for')")
+            assert not await page.eval("document.querySelector('#draw-checks')")
+            return await page.text()
+
+    text = trio.run(look)
+    assert "Nothing was drawn" in text
+    assert "other executors" not in text
 
 
 def test_an_explorer_of_its_own_shows_the_same_network(stage: Stage) -> None:

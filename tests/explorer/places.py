@@ -25,16 +25,16 @@ def inference_place(inference: str) -> Place:
     return Place("inference", f"#/inferences/{inference}", f"{drawn} && {found}")
 
 
-def places(inference: str, node: str, account: str) -> tuple[Place, ...]:
+def places(inference: str, node: str, account: str, *, block: int = 5, search: str = "8") -> tuple[Place, ...]:
     """All pages of the explorer, with the things of this network that some of them are about."""
     return (
-        Place("overview", "#/"), Place("blocks", "#/blocks"), Place("block", "#/blocks/5"),
+        Place("overview", "#/"), Place("blocks", "#/blocks"), Place("block", f"#/blocks/{block}"),
         Place("inferences", "#/inferences"),
         inference_place(inference),
         Place("participants", "#/participants"), Place("participant", f"#/participants/{node}"),
         Place("account", f"#/accounts/{account}"), Place("hosts", "#/hosts"), Place("epochs", "#/epochs"),
         Place("prices", "#/prices"), Place("consensus", "#/consensus"), Place("map", "#/map"),
-        Place("search", "#/search?q=8"),
+        Place("search", f"#/search?q={search}"),
     )
 
 

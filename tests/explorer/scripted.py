@@ -214,7 +214,8 @@ class Scripted:
 
     def _verification(self, body: dict[str, Any]) -> network.VerificationAnswer:
         rows = tuple(conduct(at) for at in range(len(NODES))) if self.tops else ()
-        return network.VerificationAnswer(self.tops, self.tops // 20, 212, 1, 3, 9210, (), rows)
+        honest, alarms, cheats = (212, 1, 3) if self.tops else (0, 0, 0)
+        return network.VerificationAnswer(self.tops, self.tops // 20, honest, alarms, cheats, 9210, (), rows)
 
     def _sprint(self, body: dict[str, Any]) -> network.SprintAnswer:
         if not self.tops:
@@ -237,9 +238,8 @@ class Scripted:
         epoch = body["epoch"]
         last = epoch * 20 + 20
         sums = network.EpochSumsRow(
-            last if last <= self.tops else 0, 2_500_000, 91_240, 40_000 if epoch == 1 else 0, 0, 88_000, 3_200, 0,
-            1_840, 0, 7_600, 12,
-        )
+            last, 2_500_000, 91_240, 40_000 if epoch == 1 else 0, 0, 88_000, 3_200, 0, 1_840, 0, 7_600, 12,
+        ) if last <= self.tops else network.EpochSumsRow(*(0,) * 12)
         own = network.OwnSums(31_000, 2_600, 30_100, 812_000, 1_100, 0, 0, 0, 0, 0, 0)
         return network.EarningsAnswer(
             self.tops, epoch, epoch * 20 + 1, last, body["node"], True, (), -1, own, sums, (),
@@ -253,7 +253,7 @@ class Scripted:
             )
             for at, owner in enumerate(OWNERS) if owner.hex() == wanted
         )
-        is_known = bool(nodes) or wanted == PAYER.hex()
+        is_known = self.tops > 0 and (bool(nodes) or wanted == PAYER.hex())
         return accounts.AccountAnswer(
             wanted, 812_440_120 if is_known else 0, 31 if is_known else 1, self.tops, "00" * 32, 0, 500_000, (), nodes,
             (),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from p2p.gateway.app import new_app
 from p2p.gateway.http.asgi import App
@@ -90,11 +91,50 @@ async def test_every_page_says_what_failed_and_tries_again() -> None:
         for name, path, _ in all_places(source):
             await page.goto(f"{url}/explorer/{path}")
             await page.wait("document.querySelector('.failure[role=alert]')")
-            assert "no peer is connected" in await page.text(), name
+            text = await page.text()
+            assert all(said in text for said in ("No peer is connected", "folkmoot ping ADDRESS")), name
+            assert await page.eval("document.querySelector('h1').innerText") in text.splitlines()[0], name
         page.answers.clear()
         await page.eval("document.querySelector('.failure button').click()")
         await page.ready()
         await page.wait("!document.querySelector('.failure')")
+
+
+async def test_a_page_that_failed_loads_itself_when_it_can() -> None:
+    async with shown(Scripted()) as (url, page):
+        soon = "(real => { window.setTimeout = (what, ms) => real(what, Math.min(ms, 50)) })(setTimeout)"
+        await page.call("Page.addScriptToEvaluateOnNewDocument", source=soon)
+        page.answers.update(FAILING)
+        await page.intercept()
+        await page.goto(f"{url}/explorer/#/blocks")
+        await page.wait("document.querySelector('.failure')")
+        page.answers.clear()
+        await page.wait("document.querySelector('#content tbody tr') && !document.querySelector('.failure')")
+
+
+@pytest.mark.parametrize("path", ["blocks/4000000", f"inferences/{'00' * 32}", f"participants/{'00' * 32}", "nowhere"])
+async def test_what_is_not_there_says_so_without_the_name_of_a_field_and_where_to_look(path: str) -> None:
+    async with shown(Scripted()) as (url, page):
+        await page.goto(f"{url}/explorer/#/{path}")
+        await page.wait("document.querySelector('.failure.missing')")
+        text = await page.text()
+        assert "Not found" in text
+        assert not any(field in text for field in ("id:", "height:"))
+        assert await page.eval("document.querySelectorAll('.failure a').length > 0")
+
+
+async def test_the_names_on_the_map_are_whole() -> None:
+    async with shown(Scripted(), width=390) as (url, page):
+        await page.goto(f"{url}/explorer/#/map")
+        await page.ready()
+        cut = await page.eval("""(() => {
+            const of = one => one.getBoundingClientRect()
+            const box = of(document.querySelector('svg.map'))
+            const isIn = at => at.left >= box.left && at.right <= box.right && at.bottom <= box.bottom
+            const names = [...document.querySelectorAll('svg.map text')]
+            return names.filter(one => !isIn(of(one))).map(one => one.textContent)
+        })()""")
+        assert cut == []
 
 
 async def test_a_page_that_is_loading_says_so() -> None:
@@ -115,6 +155,19 @@ async def test_the_draw_is_made_again_in_the_page() -> None:
             marks = await page.eval("[...document.querySelectorAll('#draw-checks .mark')].map(m => m.ariaLabel).join()")
             assert set(marks.split(",")) == {"holds"}, await page.text("#draw-checks")
             assert one.candidates[0][:8] in await page.text()
+
+
+async def test_an_answer_of_the_sprint_is_not_drawn_again() -> None:
+    """Nobody drew it: its executor answered the beacon by itself."""
+    source = Scripted()
+    name, one = next((name, one) for name, one in source.stories.items() if one.status == "VALIDATED")
+    source.stories[name] = replace(one, account="00" * 32)
+    async with shown(source) as (url, page):
+        await page.goto(f"{url}/explorer/#/inferences/{name}")
+        await page.ready()
+        assert "Nothing was drawn" in await page.text()
+        assert not await page.eval("document.querySelector('#draw-checks')")
+        assert not any("/draws/" in one for one in page.requests)
 
 
 async def test_a_page_that_does_not_change_says_too_that_it_is_live() -> None:
@@ -343,3 +396,27 @@ async def test_an_account_without_credits_is_told_how_to_get_some(balance: int) 
         await page.goto(f"{url}/chat/")
         await page.wait("document.querySelector('#notice .warning')")
         assert "account transfer" in await page.text("#notice")
+
+
+async def test_a_chat_without_a_model_says_so_and_sends_nothing() -> None:
+    backend = saying("no")
+    backend.cards, backend.balance = (), 0
+    async with shown(Scripted(tops=0, asked=0), backend, width=390) as (url, page):
+        await page.goto(f"{url}/chat/")
+        await page.wait("document.querySelectorAll('#notice .warning').length === 2")
+        assert "Nobody serves a model" in await page.text("#notice")
+        assert await page.eval("document.getElementById('send').disabled")
+        right = "Math.max(...[...document.querySelectorAll('#notice *')].map(one => one.getBoundingClientRect().right))"
+        assert await page.eval(f"{right} <= innerWidth"), "a long account is broken into lines"
+
+
+async def test_the_proof_of_an_answer_fits_a_narrow_window() -> None:
+    async with shown(Scripted(), width=390) as (url, page):
+        await page.goto(f"{url}/chat/")
+        await say(page, "Prove it")
+        await page.wait("document.querySelector('.prove')")
+        await page.eval("document.querySelector('.prove').click()")
+        await page.wait("document.querySelector('.proof pre')")
+        right = "Math.max(...[...document.querySelectorAll('.about, .about p, .about pre')]" \
+            ".map(one => one.getBoundingClientRect().right))"
+        assert await page.eval(f"{right} <= innerWidth")

@@ -15,6 +15,7 @@ from p2p.base.errors import ConfigError, FolkmootError, RemoteProtocolError
 from p2p.base.genesis import Genesis, GenesisAccount, load_genesis
 from p2p.base.toml_file import dump_toml
 from p2p.client.network_file import dump_network, load_network
+from p2p.joining import target
 from p2p.joining.folder import known_genesis, prepare
 from p2p.joining.genesis_fetch import fetch_part_by_part
 from p2p.joining.identity import Identity
@@ -95,13 +96,30 @@ def test_a_target_is_an_address_a_file_or_a_shipped_name(tmp_path: Path, genesis
     (tmp_path / "g.cbor").write_bytes(encode(genesis))
     file.write_text(dump_network(genesis, (PEER,), "g.cbor"))
     assert find_target(str(file)).genesis_file == tmp_path / "g.cbor"
-    assert "example" in shipped()
-    assert find_target("example").identity.network.startswith("example@")
+
+
+def test_a_network_that_comes_with_the_program_is_found_by_its_name(
+    tmp_path: Path, genesis: Genesis, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(target, "NETWORKS", tmp_path)
+    (tmp_path / "village.toml").write_text(dump_network(genesis, (PEER,)))
+    assert list(shipped()) == ["village"]
+    assert find_target("village").identity.network == genesis.network
+    with pytest.raises(ConfigError) as caught:
+        find_target("village", "other@" + "1" * 32)
+    assert caught.value.field == "genesis_hash"
+
+
+def test_the_example_is_no_network_that_could_be_joined() -> None:
+    assert (target.NETWORKS / "example.toml").exists()
+    assert "example" not in shipped()
+    with pytest.raises(ConfigError, match="no network that comes with this program"):
+        find_target("example")
 
 
 @pytest.mark.parametrize(("text", "given", "field"), [
     ("nowhere", None, "target"), ("/ip4/1.2.3.4/tcp/1", None, "target"), (PEER, "12", "genesis_hash"),
-    (PEER, "x" * 64, "genesis_hash"), ("example", "other@" + "1" * 32, "genesis_hash"),
+    (PEER, "x" * 64, "genesis_hash"),
 ])
 def test_a_wrong_target_names_its_option(text: str, given: str | None, field: str) -> None:
     with pytest.raises(ConfigError) as caught:

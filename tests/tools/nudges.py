@@ -1,9 +1,9 @@
 """`make nudges`: a host bends an answer inside its grammar, at one token; is it refused, and is no honest token?
 
-Where the tape's own token is better by a hair, less than check.PROOF_NATS, one token alone is no proof: another
-machine's rounding could do it. Such nudges are counted apart. Real vLLM. Each question is answered honestly once, and
-once by the attack `grammar_nudged`; a validator's checks look at both: stage 0, then one replay by the same engine
-(equal kernels). Exit code 1 when a nudge passes, an honest answer is refused, or an honest token loses.
+Where the tape's own token is better by less than rounding may do (EXACT_NATS), or where a token is too near the edge
+of a mask to tell, one token alone is no proof. Such nudges are counted apart. Real vLLM. Each question is answered
+honestly once, and once by the attack `grammar_nudged`; a validator's checks look at both: stage 0, then one replay by
+the same engine (equal kernels). Exit code 1 when a nudge passes, an honest answer is refused, or an honest token loses.
 
     python -m tests.tools.nudges [--count 40]
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import numpy as np
 import trio
 
 from p2p.base.body import Body, Grammar, GrammarKind, one_message
@@ -38,7 +39,7 @@ from p2p.verification import check, profile
 from p2p.verification.engine import Engine, Job, TokenStep
 from p2p.verification.marks import MarkedRow, rows_of
 from p2p.verification.sampling import Sampling
-from p2p.verification.statistics import LEAD, ROW_TOP, answer_facts
+from p2p.verification.statistics import EXACT_NATS, EXCESS, LEAD, ROW_TOP, answer_facts
 
 PATIENCE_S = 600.0
 MOST = 120  # tokens of an answer
@@ -88,7 +89,8 @@ class Bench:
     stack: str
 
     async def judged(self, job: Job, steps: list[TokenStep]) -> tuple[str, tuple[MarkedRow, ...], list[float]]:
-        """(what refuses it: '' nothing, its rows, by how many nats each token loses: 0 where it wins)."""
+        """(what refuses it: '' nothing, its rows, by how many nats each token loses or is outside the mask: 0 where it
+        wins)."""
         ended = steps[-1].token in job.ends
         reason = FinishReason.STOP if ended else FinishReason.LENGTH
         request = Request(
@@ -111,7 +113,7 @@ class Bench:
         caught = f"stage 0: {exact}" if exact else "" if report.valid else f"stage 1: {report.reason}"
         marked = tuple(row for row in rows if isinstance(row, MarkedRow))
         assert len(marked) == len(steps)
-        return caught, marked, (-facts[:, LEAD]).clip(min=0.0).tolist()
+        return caught, marked, np.maximum(-facts[:, LEAD], facts[:, EXCESS]).clip(min=0.0).tolist()
 
 
 async def question(client: VllmClient, number: int, stack: str, found: Found) -> None:
@@ -141,11 +143,10 @@ async def question(client: VllmClient, number: int, stack: str, found: Found) ->
         return
     at = next(at for at, (one, other) in enumerate(zip(tokens, honest, strict=False)) if one != other.token)
     caught, rows, margins = await bench.judged(job, nudged)
-    assert margins[at] > 0, "a validator sees that the tape takes another token"
     best = sorted(rows[at].values(), reverse=True)[:ROW_TOP - 2]
     found.nudged += 1
     found.hidden += rows[at][honest[at].token] < best[-1]
-    found.by[caught.split(":")[0] or ("passed by a hair" if margins[at] < check.PROOF_NATS else "PASSED")] += 1
+    found.by[caught.split(":")[0] or ("passed by a hair" if margins[at] < EXACT_NATS else "PASSED")] += 1
     print(f"{number}: {grammar.kind}, {len(nudged)} tokens, lost by {margins[at]:.3f} nats at {at}: "
           f"{caught[:90] or 'passed'}", flush=True)
 
@@ -180,8 +181,7 @@ def main() -> int:
     caught = found.nudged - found.by["PASSED"] - by_a_hair
     print(f"nudges caught: {caught} of {found.nudged} ({dict(found.by)}); the token that should have won was outside "
           f"the likeliest {ROW_TOP - 2} in {found.hidden}")
-    print(f"{by_a_hair} passed where the tape's own token was better by less than {check.PROOF_NATS} nats, which is no "
-          "proof between two machines (decision 035)")
+    print(f"{by_a_hair} passed, the tape's own token better by less than {EXACT_NATS} nats, or at the edge of a mask")
     print(f"honest: {found.honest} answers, {found.refused} refused; {found.tokens} tokens, {found.lost} lost")
     return 1 if found.by["PASSED"] or found.refused or found.lost else 0
 

@@ -26,6 +26,7 @@ from tests.gateway.scripted import saying
 
 STATES = ("full", "empty", "failing")
 _CHAT = Place("chat", "/chat/")
+NOBODY = "00" * 32
 
 
 def network_places(url: str) -> list[Place]:
@@ -34,11 +35,15 @@ def network_places(url: str) -> list[Place]:
         return httpx.get(f"{url}/explorer/api/{path}", timeout=60).raise_for_status().json()
 
     found = api("inferences?limit=100")["inferences"]
+    peers = api("map")["peers"]
+    found = [row for row in found if row["account"] != NOBODY]  # an answer of the sprint has no draw and no money
     found.sort(key=lambda row: (-(row["valid"] + row["invalid"]), -row["number"]))
     hosts = api("participants?limit=1")["participants"]
     if not found or not hosts:
-        return [*places("00" * 32, "00" * 32, "00" * 32), _CHAT]
-    return [*places(found[0]["id"], hosts[0]["conduct"]["node"], found[0]["account"]), _CHAT]
+        return [*places(NOBODY, NOBODY, NOBODY), _CHAT]
+    about = places(found[0]["id"], hosts[0]["conduct"]["node"], found[0]["account"], block=found[0]["start_height"],
+                   search=peers[0]["peer_id"] if peers else "8")  # a peer's id finds the peer and its participant
+    return [*about, _CHAT]
 
 
 async def take(page: Page, url: str, place: Place, state: str, file: Path) -> None:
@@ -89,7 +94,7 @@ async def scripted_shots(state: str, out: Path) -> int:
     if empty:
         backend.cards, backend.balance = (), 0
     name = next(iter(source.stories), "00" * 32)
-    found = [*places(name, NODES[6].hex(), PAYER.hex()), _CHAT]
+    found = [*places(name, NODES[6].hex(), PAYER.hex(), search="beef"), _CHAT]
     async with served(source, new_app(backend)) as url:
         return await shots(url, state, found, out)
 

@@ -39,7 +39,9 @@ def explain(error: BaseException, peer: str, addresses: tuple[str, ...]) -> Folk
     if refused:
         return _unavailable(f"nobody listens at {at} (connection refused): check that the peer is running", "refused")
     if any(isinstance(c, OSError) and c.errno in _ROUTES for c in causes):
-        return _unavailable(f"there is no route to {at}", "no_route")
+        return _unavailable(
+            f"there is no route to {at}: this machine has no network, or none that leads there", "no_route",
+        )
     if any(isinstance(c, trio.TooSlowError | TimeoutError) for c in causes) and "upgrade" not in text:
         return _unavailable(
             f"no answer from {at} in {DIAL_TIMEOUT_S:g} s: check the address, and firewalls on the way", "timeout",

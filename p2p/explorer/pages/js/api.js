@@ -31,7 +31,7 @@ export async function ask (url, options = {}) {
 async function reason (answer) {
   try {
     const { error } = await answer.json()
-    return error.message
+    return error.param ? error.message.replace(`${error.param}: `, '') : error.message // the name of a field tells a reader nothing
   } catch {
     return `The answer was ${answer.status} ${answer.statusText}.`
   }

@@ -20,6 +20,7 @@ const ROUTES = [
   [/^map$/, () => import('./map.js'), 'map'],
   [/^search$/, () => import('./search.js'), 'search']
 ]
+const RETRY_MS = 10_000 // until a page that failed loads itself again
 const LEAST_MS = 1000 // between two times that a page is drawn again because of news
 const content = document.getElementById('content')
 let current = null
@@ -36,7 +37,7 @@ async function show ({ scroll = true } = {}) {
   const page = current = new Page()
   mark(path.split('/')[0])
   if (!route) {
-    page.put('Not found', [failure({ status: 404, message: `There is no page ${path}.` })])
+    page.fail({ status: 410, message: `There is no page ${path}` })
     return
   }
   content.replaceChildren(loading())
@@ -113,6 +114,8 @@ class Page {
   }
 
   async retry () {
+    clearTimeout(this.timer)
+    this.timer = 0
     content.replaceChildren(loading())
     try {
       await this.open(this.view, this.place)
@@ -123,7 +126,23 @@ class Page {
 
   fail (error) {
     if (this.abort.signal.aborted) return
-    this.put('Error', [failure(error, this.view ? () => this.retry() : () => location.reload())])
+    const title = document.querySelector('#nav [aria-current]')?.textContent ?? 'Explorer'
+    this.put(title, [h('div', { class: 'head' }, h('h1', {}, title)),
+      failure(error, this.view ? () => this.retry() : () => location.reload())])
+    if (this.view && !(error.status >= 400 && error.status < 429)) this.timer = setTimeout(() => this.later(error), RETRY_MS)
+  }
+
+  /** Load again what failed, by itself: what it says stays until it is better. */
+  async later (error) {
+    if (this.isInUse()) {
+      this.timer = setTimeout(() => this.later(error), RETRY_MS)
+      return
+    }
+    try {
+      await this.open(this.view, this.place)
+    } catch (newer) {
+      this.fail(newer)
+    }
   }
 
   leave () {
@@ -138,7 +157,7 @@ function mark (first) {
     const here = one.hash === `#/${first}` && one.pathname.startsWith('/explorer')
     if (here) {
       one.setAttribute('aria-current', 'page')
-      one.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+      one.scrollIntoView({ block: 'nearest', inline: 'center' })
     } else one.removeAttribute('aria-current')
   }
 }

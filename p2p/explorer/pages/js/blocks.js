@@ -1,7 +1,10 @@
 // Lists of blocks, and one block.
 import {
-  badge, blockLink, facts, h, ident, inferenceId, nodeId, nothing, pager, panel, plural, table, tile, tiles, time, whole
+  badge, blockLink, code, facts, h, ident, inferenceId, nodeId, nothing, pager, panel, plural, table, tile, tiles, time, whole
 } from './dom.js'
+
+/** Said where there is no block. */
+export const NO_BLOCK = ['No block is decided yet. The first comes when peers with more than two thirds of the weight are connected: ', code('folkmoot status'), ' of each says what it waits for.']
 
 export const blockColumns = [
   { head: 'Height', cell: row => blockLink(row.height) },
@@ -10,7 +13,7 @@ export const blockColumns = [
   { head: 'Proposer', cell: row => nodeId(row.proposer) },
   { head: 'Transactions', num: true, cell: row => whole(row.txs) },
   { head: 'Records', num: true, cell: row => whole(row.records) },
-  { head: 'Refused', num: true, cell: row => row.refused ? h('span', { class: 'bad' }, whole(row.refused)) : '0' },
+  { head: 'Refused', num: true, title: 'records that did not fit the state when their turn came; they are sent again', cell: row => row.refused ? h('span', { class: 'warn' }, whole(row.refused)) : '0' },
   { head: 'Round', num: true, title: 'in which it was decided; 0 is the first', cell: row => row.commit_round ? h('span', { class: 'warn' }, row.commit_round) : '0' },
   { head: 'Signed', num: true, title: 'signatures in its certificate, of all validators', cell: row => `${row.signatures}/${row.validators}` }
 ]
@@ -23,7 +26,7 @@ export async function blocks ({ get, query }) {
     lead: before ? `Below ${whole(Number(before))}.` : 'As they are decided.',
     news: before ? [] : ['block'],
     body: panel(before ? 'Older blocks' : 'Newest blocks',
-      table('Blocks', blockColumns, page.blocks, 'No block has been read yet.'),
+      table('Blocks', blockColumns, page.blocks, NO_BLOCK),
       pager(page.next, next => `/explorer/#/blocks?before=${next}`))
   }
 }
@@ -39,7 +42,7 @@ export async function block ({ get, args: [height] }) {
       tiles(
         tile('Time', time(found.time_ms)), tile('Transactions', whole(found.txs)),
         tile('Records', whole(found.records.length), `${found.refused.length} refused`),
-        tile('Signatures', whole(found.signatures)), tile('Proposed in round', whole(found.round))),
+        tile('Signatures', whole(found.signatures), 'in its certificate'), tile('Proposed in round', whole(found.round), '0 is the first')),
       panel('Header', facts([
         ['Block id', ident(found.block_id, { whole: true, what: 'block id' })],
         ['Proposer', nodeId(found.proposer)],
@@ -56,10 +59,10 @@ export async function block ({ get, args: [height] }) {
       ], found.records.slice(0, 500)) : null,
       found.records.length > 500 && nothing(`${plural(found.records.length - 500, 'record')} more are not shown.`)),
       found.refused.length
-        ? panel('Refused by the ledger', table('Refused records', [
+        ? panel('Refused by the ledger', h('p', { class: 'muted' }, 'Records that did not fit the state when their turn came, for example one that came before the record that it follows. Its sender sends it again in a later block.'), table('Refused records', [
           { head: 'Sender', cell: row => ident(row.sender, { what: 'sender' }) },
           { head: 'Record', num: true, cell: row => whole(row.index) },
-          { head: 'Why', cell: row => row.code }, { head: 'Field', cell: row => row.field }
+          { head: 'Why', cell: row => row.code.replaceAll('_', ' ') }, { head: 'Field', cell: row => row.field }
         ], found.refused))
         : null
     ]

@@ -2,7 +2,7 @@
 import { ApiError, ask as fetchOk } from './api.js'
 import { About } from './about.js'
 import { fresh, load, save } from './conversations.js'
-import { failure, h, money, say } from './dom.js'
+import { code, failure, h, money, say } from './dom.js'
 import { apiKey, setKey } from './key.js'
 import { theme } from './theme.js'
 
@@ -170,7 +170,7 @@ async function * events (body) {
 
 function busy (on) {
   $('stop').hidden = !on
-  $('send').disabled = on
+  $('send').disabled = on || $('model').disabled
 }
 
 // -- models, account, key ---------------------------------------------------------------------------------------------
@@ -183,10 +183,13 @@ async function start () {
     $('model').replaceChildren(...data.map(one => h('option', { value: one.id, selected: one.id === wanted }, one.id)))
     if (!data.length) $('model').append(h('option', {}, 'No models'))
     $('model').disabled = data.length === 0
-    if (!data.length) $('notice').append(h('p', { class: 'warning' }, 'No model is served in this network now.'))
+    noModel = !data.length
+    busy(false)
     await balance()
   } catch (error) {
     $('model').replaceChildren(h('option', {}, 'No models'))
+    $('model').disabled = true
+    busy(false)
     if (error.status === 401) needKey(error.message)
     else $('notice').replaceChildren(failure(error, start))
   }
@@ -198,14 +201,20 @@ function remembered () {
   } catch { return null }
 }
 
+let noModel = false
+function notices (...more) {
+  $('notice').replaceChildren(...[noModel && h('p', { class: 'warning' }, 'Nobody serves a model in this network now, so nobody can answer. ', code('folkmoot join NAME --serve MODEL'), ' makes a host of a machine.'), ...more].filter(Boolean))
+}
+
 async function balance () {
   try {
     const found = await (await fetchOk('/v1/folkmoot/account', { headers: headers() })).json()
     $('account').replaceChildren('balance ', money(found.balance_micro))
-    if (found.balance_micro <= 0) {
-      $('notice').replaceChildren(h('p', { class: 'warning' }, 'The account of this gateway has no credits: ', h('code', {}, `folkmoot account transfer ${found.account} MICRO`)))
-    }
-  } catch { $('account').replaceChildren() } // what fails is said where it matters
+    notices(found.balance_micro <= 0 && h('p', { class: 'warning' }, 'The account of this gateway has no credits. Somebody who has some pays it with: ', code(`folkmoot account transfer ${found.account} MICRO`)))
+  } catch { // what fails is said where it matters
+    $('account').replaceChildren()
+    notices()
+  }
 }
 
 function needKey (why) {

@@ -140,9 +140,9 @@ export const badge = (text, tone) => h('span', { class: ['badge', tone] }, text)
 export const status = word => h('span', { class: ['badge', TONES[word] ?? 'open'], title: MEANINGS[word] ?? '' },
   word.toLowerCase())
 
-/** columns: [{head, cell, num?, title?}]. */
+/** columns: [{head, cell, num?, title?}]. empty: what is said where there are no rows, in one piece or several. */
 export function table (caption, columns, rows, empty) {
-  if (rows.length === 0) return nothing(empty ?? 'Nothing yet.')
+  if (rows.length === 0) return nothing(...[empty ?? 'Nothing yet.'].flat())
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
     h('table', {},
       h('caption', { class: 'off' }, caption),
@@ -158,7 +158,8 @@ export const nothing = (...text) => h('p', { class: 'nothing' }, ...text)
 export const panel = (title, ...children) => h('section', { class: 'panel' }, h('h2', {}, title), ...children)
 export const tile = (name, value, note) => h('div', { class: 'tile' },
   h('dt', {}, name), h('dd', {}, value, note && h('small', {}, note)))
-export const tiles = (...children) => h('dl', { class: 'tiles' }, ...children)
+export const tiles = (...children) => children.some(Boolean) ? h('dl', { class: 'tiles' }, ...children) : null
+export const code = text => h('code', {}, text)
 
 export function pager (next, go, what = 'Older') {
   return next === null || next === undefined
@@ -168,8 +169,28 @@ export function pager (next, go, what = 'Older') {
 
 export const loading = () => h('div', { class: 'loading', role: 'status' }, h('span', { class: 'off' }, 'Loading'),
   h('i'), h('i'), h('i'))
+const sentence = text => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`
+
+/** What failed, and what to do. again: what a click on the button does. */
 export function failure (error, again) {
-  return h('div', { class: 'failure', role: 'alert' },
-    h('h2', {}, error.status === 404 ? 'Not found' : 'This could not be loaded'), h('p', {}, error.message),
+  const missing = error.status === 404 || error.status === 410
+  return h('div', { class: ['failure', missing && 'missing'], role: 'alert' },
+    h('h2', {}, missing ? 'Not found' : 'This could not be loaded'), h('p', {}, sentence(error.message)),
+    h('p', { class: 'muted' }, advice(error.status)),
     again && h('button', { type: 'button', class: 'button', onclick: again }, 'Try again'))
+}
+
+function advice (status) {
+  if (status === 404) {
+    return ['It may not be decided yet, belong to another network, or have a mistake in its id. See ',
+      h('a', { href: '/explorer/#/blocks' }, 'all blocks'), ' and ', h('a', { href: '/explorer/#/inferences' }, 'all inferences'),
+      ', or search for the first characters of the id.']
+  }
+  if (status === 0) return ['Start it again: ', code('folkmoot explorer'), ', ', code('folkmoot gateway'), ' or ', code('folkmoot serve --http'), '.']
+  if (status === 429) return ['Too much is asked at once. Wait some seconds.']
+  if (status >= 500) {
+    return ['The program behind this page runs, but no peer answers it. ', code('folkmoot ping ADDRESS'),
+      ' says at which step a connection to a peer ends; ', code('--peer ADDRESS'), ' of the program names another peer.']
+  }
+  return ['Begin at the ', h('a', { href: '/explorer/#/' }, 'overview'), '.']
 }

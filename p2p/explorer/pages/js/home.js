@@ -17,11 +17,11 @@ export async function home ({ get }) {
     body: [
       tiles(
         tile('Height', blockLink(now.height), now.time_ms ? time(now.time_ms) : 'no block yet'),
-        tile('Block time', span(now.block_ms), 'median of the last 50'),
+        tile('Block time', span(now.block_ms), now.block_ms === null ? 'no two blocks yet' : 'median of the last 50'),
         tile('Epoch', h('a', { href: '/explorer/#/epochs' }, whole(now.epoch))),
         tile('Participants', h('a', { href: '/explorer/#/participants' }, whole(now.participants)), `weight ${whole(now.weight)}`),
-        tile('Peers here', h('a', { href: '/explorer/#/map' }, whole(now.peers))),
-        tile('Running', h('a', { href: '/explorer/#/inferences?status=open' }, whole(now.running)), `of ${plural(now.inferences, 'inference')} seen`),
+        tile('Connected peers', h('a', { href: '/explorer/#/map' }, whole(now.peers))),
+        tile('Running', h('a', { href: '/explorer/#/inferences?status=open' }, whole(now.running)), `of ${plural(now.inferences, 'inference')}`),
         tile('Tokens', whole(now.tokens), 'in these answers'),
         price && tile('Price', h('a', { href: '/explorer/#/prices' }, money(price.price_micro)), 'a token')
       ),
@@ -30,8 +30,8 @@ export async function home ({ get }) {
           ? bars([...rows].reverse().map(row => ({
             value: row.records, tone: row.commit_round ? 'warn' : row.records ? '' : 'quiet',
             title: `Block ${whole(row.height)}: ${plural(row.records, 'record')}, round ${row.commit_round}`
-          })), { label: `Records in each of the last ${rows.length} blocks, oldest first`, height: 80, least: 4 })
-          : nothing('No block has been read yet.')),
+          })), { label: `Records in each of the last ${rows.length} blocks, oldest first`, height: 96, least: 4, first: `block ${whole(rows.at(-1).height)}`, last: `block ${whole(rows[0].height)}` })
+          : nothing('They appear here as blocks are decided.')),
       h('div', { class: 'two' },
         panel('Newest blocks', table('Newest blocks', [
           { head: 'Height', cell: row => blockLink(row.height) },

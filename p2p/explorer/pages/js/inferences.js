@@ -1,6 +1,6 @@
 // The list of inferences.
 import {
-  accountId, blockLink, h, inferenceId, money, nodeId, pager, panel, status, table, time, whole
+  accountId, blockLink, code, h, inferenceId, money, nodeId, pager, panel, plural, status, table, time, whole
 } from './dom.js'
 
 const FILTERS = [['', 'All'], ['open', 'Not ended'], ['VALIDATED', 'Validated'], ['SETTLED', 'Settled'],
@@ -28,7 +28,7 @@ export async function inferences ({ get, query }) {
   const page = await get(`inferences?limit=50${known && `&status=${known}`}${before ? `&before=${before}` : ''}`)
   return {
     title: 'Inferences',
-    lead: `The ${whole(page.kept)} that the blocks read here name. An older one opens by its id.`,
+    lead: page.kept ? `${plural(page.kept, 'inference')}, from the blocks that this program has read. An older one opens by its id.` : 'From the blocks that this program has read. An older one opens by its id.',
     news: before ? [] : ['inference', 'block'],
     body: [
       h('p', { class: 'filters', role: 'group', 'aria-label': 'Status' }, FILTERS.map(([value, name]) => h('a', {
@@ -37,8 +37,8 @@ export async function inferences ({ get, query }) {
       }, name))),
       panel(before ? 'Older inferences' : 'Newest inferences',
         table('Inferences', inferenceColumns, page.inferences, known
-          ? 'None of those that were read is like this.'
-          : 'Nobody has asked anything in the blocks that were read.'),
+          ? ['None of these has this status now. ', h('a', { href: '/explorer/#/inferences' }, 'Show all')]
+          : ['Nobody has asked anything in these blocks. ', code('folkmoot ask "What is a prime number?"'), ' does.']),
         pager(page.next, next => `/explorer/#/inferences?before=${next}${known && `&status=${known}`}`))
     ]
   }

@@ -1,10 +1,14 @@
 // Epochs with the sprint, prices, consensus.
 import { bars, meter, steps } from './charts.js'
-import { blockColumns } from './blocks.js'
+import { NO_BLOCK, blockColumns } from './blocks.js'
 import {
-  badge, blockLink, h, ident, money, nodeId, nothing, pager, panel, percent, plural, table, tile, tiles, whole
+  badge, blockLink, code, h, ident, money, nodeId, nothing, pager, panel, percent, plural, span, table, tile, tiles, whole
 } from './dom.js'
 
+const median = values => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
+
+/** A column of what an epoch came to; the running one has no sums yet. */
+const sum = (show, name) => row => row.sums.settled_at ? show(row.sums[name]) : '–'
 const PHASES = [['answer', 'Answer', 'first'], ['draw', 'Draw', 'close'], ['open', 'Open', 'draw'], ['checks', 'Checks', 'end']]
 
 export async function epochs ({ get, query }) {
@@ -12,7 +16,7 @@ export async function epochs ({ get, query }) {
   const page = await get(`epochs${before ? `?before=${before}` : ''}`)
   return {
     title: 'Epochs',
-    lead: 'Weights hold for an epoch. Fees, rewards and fines are settled at its last block.',
+    lead: 'Weights hold for an epoch. Fees, rewards and fines are settled at its last block; its sums are there from then on.',
     news: before ? [] : ['block'],
     body: [
       before ? null : sprint(page.sprint),
@@ -20,14 +24,14 @@ export async function epochs ({ get, query }) {
         { head: 'Epoch', num: true, cell: row => whole(row.epoch) },
         { head: 'Blocks', cell: row => h('span', { class: 'links' }, blockLink(row.first_height), ' – ', row.last_height <= page.height ? blockLink(row.last_height) : whole(row.last_height)) },
         { head: 'Settled', cell: row => row.sums.settled_at ? blockLink(row.sums.settled_at) : badge(row.epoch === page.epoch ? 'running' : 'open', 'open') },
-        { head: 'Inferences', num: true, cell: row => whole(row.sums.count) },
-        { head: 'Work', num: true, title: 'tokens, weighted', cell: row => whole(row.sums.work) },
-        { head: 'Fees', num: true, cell: row => money(row.sums.fees_micro) },
-        { head: 'Minted', num: true, cell: row => money(row.sums.minted_micro) },
-        { head: 'Paid', num: true, cell: row => money(row.sums.paid_micro) },
-        { head: 'For checks', num: true, cell: row => money(row.sums.duties_micro) },
-        { head: 'Slashed', num: true, cell: row => money(row.sums.slashed_micro) },
-        { head: 'Burnt', num: true, cell: row => money(row.sums.burnt_micro) }
+        { head: 'Inferences', num: true, cell: sum(whole, 'count') },
+        { head: 'Work', num: true, title: 'tokens, weighted', cell: sum(whole, 'work') },
+        { head: 'Fees', num: true, cell: sum(money, 'fees_micro') },
+        { head: 'Minted', num: true, cell: sum(money, 'minted_micro') },
+        { head: 'Paid', num: true, cell: sum(money, 'paid_micro') },
+        { head: 'For checks', num: true, cell: sum(money, 'duties_micro') },
+        { head: 'Slashed', num: true, cell: sum(money, 'slashed_micro') },
+        { head: 'Burnt', num: true, cell: sum(money, 'burnt_micro') }
       ], page.epochs, 'The first epoch has not begun.'), pager(page.next, next => `/explorer/#/epochs?before=${next}`))
     ].filter(Boolean)
   }
@@ -64,7 +68,7 @@ export async function prices ({ get }) {
     lead: 'What a token costs in the next block. It moves with how much of the capacity is used.',
     news: ['prices', 'block'],
     body: page.now.length === 0
-      ? panel('Models', nothing('No model is in use.'))
+      ? panel('Models', nothing('No model of this network has a price yet. ', code('folkmoot model add'), ' proposes one; ', code('folkmoot account register'), ' offers it.'))
       : page.now.map(row => {
         const points = past.get(row.model) ?? []
         return panel(row.model,
@@ -85,6 +89,8 @@ export async function prices ({ get }) {
   }
 }
 
+const at = ({ height, round, step }) => round < 0 ? `block ${whole(height)}, not begun` : `block ${whole(height)}, round ${round}, ${step.toLowerCase()}`
+
 export async function consensus ({ get }) {
   const page = await get('consensus?limit=50')
   const total = Object.values(page.rounds).reduce((sum, count) => sum + count, 0)
@@ -95,20 +101,20 @@ export async function consensus ({ get }) {
     lead: 'In which round blocks are decided, and who signs them.',
     news: ['block', 'peers'],
     body: [
-      tiles(...Object.entries(page.rounds).slice(0, 6).map(([round, count]) =>
+      tiles(steps.length > 0 && tile('Time between blocks', span(median(steps.map(one => one.ms))), `median of ${plural(steps.length, 'block')}`), ...Object.entries(page.rounds).slice(0, 6).map(([round, count]) =>
         tile(`Decided in round ${round}`, percent(count, total), plural(count, 'block')))),
       panel('Time between blocks', steps.length
         ? bars(steps.map(({ row, ms }) => ({ value: ms / 1000, tone: row.commit_round ? 'warn' : '', title: `Block ${whole(row.height)}: ${ms} ms, round ${row.commit_round}` })),
-          { label: `Seconds between the last ${steps.length} blocks, oldest first`, height: 90, unit: ' s', least: 0.2 })
-        : nothing('No two blocks have been read yet.'),
-      h('ul', { class: 'legend' }, h('li', {}, h('i'), 'round 0'), h('li', {}, h('i', { class: 'warn' }), 'a later round'))),
+          { label: `Seconds between the last ${steps.length} blocks, oldest first`, height: 106, unit: ' s', least: 0.2, first: `block ${whole(steps[0].row.height)}`, last: `block ${whole(steps.at(-1).row.height)}` })
+        : nothing('It takes two blocks to tell.'),
+      steps.length > 0 && h('ul', { class: 'legend' }, h('li', {}, h('i'), 'round 0'), h('li', {}, h('i', { class: 'warn' }), 'a later round'))),
       panel('Where peers stand', table('Peers', [
         { head: 'Peer', cell: row => ident(row.peer_id, { what: 'peer id' }) },
         { head: 'Node', cell: row => row.status ? nodeId(row.status.node) : '–' },
         { head: 'Height', num: true, cell: row => row.status ? whole(row.status.height) : '–' },
-        { head: 'At', cell: row => row.status ? `${whole(row.status.consensus.height)} / round ${row.status.consensus.round} / ${row.status.consensus.step.toLowerCase()}` : h('span', { class: 'warn' }, 'silent') },
+        { head: 'Works on', title: 'the block that it helps to decide, the round, and the step of the round', cell: row => row.status ? at(row.status.consensus) : h('span', { class: 'warn' }, 'silent') },
         { head: 'Role', cell: row => row.status ? badge(row.status.consensus.validator ? 'validator' : 'follows', row.status.consensus.validator && 'good') : '–' },
-        { head: 'Pace', num: true, title: 'its timers, in percent of the network’s', cell: row => row.status ? `${row.status.consensus.pace_percent} %` : '–' },
+        { head: 'Timers', num: true, title: 'in percent of the network’s: more where rounds fail', cell: row => row.status ? `${row.status.consensus.pace_percent} %` : '–' },
         { head: 'Clock', num: true, title: 'ahead of the network’s', cell: row => row.status?.consensus.clock_lag_ms == null ? '–' : `${row.status.consensus.clock_lag_ms} ms` },
         { head: 'Vote streams', num: true, cell: row => row.status ? whole(row.status.consensus.vote_streams) : '–' }
       ], page.peers, 'No peer has answered yet.')),
@@ -116,9 +122,9 @@ export async function consensus ({ get }) {
         { head: 'Validator', cell: row => nodeId(row.node) }, { head: 'Signed', num: true, cell: row => whole(row.signed) },
         { head: 'Of', num: true, cell: row => whole(row.could_sign) },
         { head: 'Share', num: true, cell: row => [percent(row.signed, row.could_sign), meter(row.signed, row.could_sign, `${row.signed} of ${row.could_sign}`)] }
-      ], page.signed, 'No certificate has been read yet.'),
+      ], page.signed, 'The first certificate comes with the first block.'),
       h('p', { class: 'muted' }, 'A certificate is complete with more than two thirds of the weight. Votes that come later are not in it.')),
-      panel('Newest blocks', table('Blocks', blockColumns, page.blocks.slice(0, 25), 'No block has been read yet.'))
+      panel('Newest blocks', table('Blocks', blockColumns, page.blocks.slice(0, 25), NO_BLOCK))
     ]
   }
 }

@@ -1,7 +1,7 @@
 // Participants, hosts, accounts.
 import { meter } from './charts.js'
 import {
-  accountId, badge, blockLink, facts, h, ident, money, nodeId, nothing, pager, panel, percent, plural, table, tile, tiles, whole
+  accountId, badge, blockLink, code, facts, h, ident, money, nodeId, nothing, pager, panel, percent, plural, table, tile, tiles, whole
 } from './dom.js'
 import { inferenceColumns } from './inferences.js'
 
@@ -14,7 +14,7 @@ export async function participants ({ get, query }) {
     news: ['block'],
     body: [
       tiles(tile('Participants', whole(page.total)), tile('Epoch', whole(page.epoch)),
-        tile('Honest answers checked', whole(page.honest), `${whole(page.false_alarms)} false alarms`),
+        tile('Honest answers checked', whole(page.honest), plural(page.false_alarms, 'false alarm')),
         tile('Cheats caught', whole(page.cheats)),
         tile('Conviction at', `${(page.conviction_milli / 1000).toFixed(1)} nats`, 'of evidence')),
       panel('By weight', table('Participants', [
@@ -27,11 +27,11 @@ export async function participants ({ get, query }) {
         { head: 'Checks missed', num: true, title: 'duties to check, missed in this epoch', cell: ({ conduct }) => missed(conduct.missed, conduct.duties) },
         { head: 'Answers missed', num: true, title: 'requests it was drawn for and did not answer', cell: ({ conduct }) => missed(conduct.unfinished) },
         { head: 'Withheld', num: true, title: 'payloads it showed nobody', cell: ({ conduct }) => missed(conduct.withheld) },
-        { head: 'Not in certificates', num: true, title: 'blocks here whose certificate lacks its signature; it is complete with two thirds, so late votes are not in it', cell: ({ host }) => host?.could_sign ? `${whole(host.could_sign - host.signed)} of ${whole(host.could_sign)}` : '–' },
+        { head: 'Not signed', num: true, title: 'blocks here whose certificate lacks its signature; it is complete with two thirds, so late votes are not in it', cell: ({ host }) => host?.could_sign ? `${whole(host.could_sign - host.signed)} of ${whole(host.could_sign)}` : '–' },
         { head: 'Evidence', num: true, title: 'against it as executor, in nats', cell: ({ conduct }) => (conduct.log_e_milli / 1000).toFixed(2) },
         { head: 'Convictions', num: true, cell: ({ conduct }) => conduct.convictions ? h('span', { class: 'bad' }, conduct.convictions) : '0' },
         { head: 'Owner', cell: ({ conduct }) => accountId(conduct.owner) }
-      ], page.participants, ['Nobody has registered yet. ', h('code', {}, 'folkmoot account register'), ' does.']),
+      ], page.participants, ['Nobody has registered yet: ', code('folkmoot account register'), ' does.']),
       pager(page.next, next => `/explorer/#/participants?start=${next}`, 'More'))
     ]
   }
@@ -63,7 +63,7 @@ export async function participant ({ get, args: [id] }) {
         tile('Earned in this epoch', money(own.paid_micro + own.reward_micro + own.duties_micro + own.bounty_micro), `epoch ${earnings.epoch}`),
         tile('Answers', whole(conduct.finished), `${whole(conduct.checked)} checked`),
         tile('In certificates', host ? percent(host.signed, host.could_sign) : '–', host && `of ${whole(host.could_sign)} read here`),
-        tile('Convictions', whole(conduct.convictions), `${whole(conduct.clean_epochs)} clean epochs`)),
+        tile('Convictions', whole(conduct.convictions), plural(conduct.clean_epochs, 'clean epoch'))),
       h('div', { class: 'two' },
         panel('Who', facts([
           ['Node key', ident(conduct.node, { whole: true, what: 'node key' })], ['Owner', accountId(conduct.owner)],
@@ -98,10 +98,10 @@ export async function participant ({ get, args: [id] }) {
         panel('Evidence', facts([
           ['As executor', `${(conduct.log_e_milli / 1000).toFixed(2)} nats`],
           ['Tokens checked', whole(conduct.checked_tokens)],
-          ['Compared with others', `${whole(conduct.compared)}, ${whole(conduct.outliers)} apart`],
-          ['Distance of its numbers', `${(conduct.distance_log_e_milli / 1000).toFixed(2)} nats`],
+          ['Its numbers compared', `${plural(conduct.compared, 'time')}, ${whole(conduct.outliers)} far from the others`],
+          ['Distance from others', `${(conduct.distance_log_e_milli / 1000).toFixed(2)} nats`],
           ['Strikes', whole(conduct.strikes)], ['Open disputes', whole(conduct.open_disputes)],
-          ['Planted by it', whole(conduct.plants)]
+          ['Faults it planted', whole(conduct.plants)]
         ]))),
       panel('Reputation by model and stack', table('Reputations',
         Object.keys(conduct.reputations[0] ?? { model: '' }).map(name => ({
@@ -123,8 +123,8 @@ export async function account ({ get, args: [id] }) {
     lead: isNew ? 'The chain has never seen this account: it has no credits and has signed nothing.' : undefined,
     news: ['block'],
     body: [
-      tiles(tile('Balance', money(found.balance_micro)), tile('Next nonce', whole(found.next_nonce)),
-        tile('Nodes', whole(found.nodes.length)), tile('Hot keys', whole(found.hot_keys.length))),
+      tiles(tile('Balance', money(found.balance_micro)), tile('Next nonce', whole(found.next_nonce), 'number of its next transaction'),
+        tile('Nodes', whole(found.nodes.length)), tile('Hot keys', whole(found.hot_keys.length), 'may ask in its name')),
       panel('Account', facts([
         ['Key', ident(found.account, { whole: true, what: 'account' })],
         ['Most in an epoch', found.epoch_cap_micro ? money(found.epoch_cap_micro) : 'no cap'],
@@ -139,7 +139,7 @@ export async function account ({ get, args: [id] }) {
         { head: 'What', cell: row => row.what.toLowerCase() }, { head: 'Refunded', num: true, cell: row => money(row.amount_micro) },
         { head: 'Block', num: true, cell: row => blockLink(row.height) }
       ], found.notices)),
-      panel('Its inferences', table('Inferences', inferenceColumns, page.inferences, 'None among those that were read here.'))
+      panel('Its inferences', table('Inferences', inferenceColumns.filter(column => column.head !== 'Account'), page.inferences, 'It has asked nothing in the blocks that this program has read.'))
     ].filter(Boolean)
   }
 }
@@ -147,15 +147,15 @@ export async function account ({ get, args: [id] }) {
 export async function hosts ({ get }) {
   const page = await get('hosts')
   const timed = page.hosts.some(row => row.timed)
-  const span = page.last_height ? `blocks ${whole(page.first_height)} to ${whole(page.last_height)}` : 'no block yet'
+  const span = page.last_height ? `Counted over blocks ${whole(page.first_height)} to ${whole(page.last_height)}.` : ''
   return {
     title: 'Hosts',
-    lead: `Counted over ${span}. ${timed ? 'Times to the first token are this gateway’s own measurements.' : 'Times to the first token appear where a gateway on this port has asked a host.'}`,
+    lead: `${span} ${timed ? 'Times to the first token are this gateway’s own measurements.' : 'Times to the first token appear where a gateway on this port has asked a host.'}`,
     news: ['block'],
     body: panel('Public statistics', page.hosts.length
       ? table('Hosts', [
         { head: 'Host', cell: row => nodeId(row.node) },
-        { head: 'First token', num: true, title: 'median, measured by this gateway', cell: row => row.timed ? `${whole(row.timed.first_token_ms)} ms` : '–' },
+        { head: 'First token', num: true, title: 'median, measured by this gateway from the moment the host was asked', cell: row => row.timed ? row.timed.first_token_ms ? `${whole(row.timed.first_token_ms)} ms` : '< 1 ms' : '–' },
         { head: 'Tokens/s', num: true, title: 'median, measured by this gateway', cell: row => row.timed?.tokens_a_second ? row.timed.tokens_a_second.toFixed(1) : '–' },
         { head: 'On chain ≥', num: true, title: 'tokens a second by the times of blocks: a lower bound', cell: row => row.chain_tokens_a_second === null ? '–' : row.chain_tokens_a_second.toFixed(1) },
         { head: 'Uptime', num: true, title: 'share of this program’s looks at it that it answered', cell: row => row.looks ? [percent(row.answered, row.looks), meter(row.answered, row.looks, `${row.answered} of ${row.looks} looks answered`)] : h('span', { title: 'This program has not been connected to it.' }, '–') },
@@ -167,6 +167,6 @@ export async function hosts ({ get }) {
         { head: 'Tokens', num: true, cell: row => whole(row.output_tokens) },
         { head: 'Verdicts given', num: true, cell: row => [whole(row.verdicts), row.verdicts_against ? h('span', { class: 'bad' }, `, ${plural(row.verdicts_against, 'invalid', 'invalid')}`) : null] }
       ], page.hosts)
-      : nothing('Nobody has answered, checked or voted in the blocks that were read.'))
+      : nothing('Nobody has answered, checked or voted in the blocks that this program has read. ', code('folkmoot join NAME --serve MODEL'), ' makes a host of this machine.'))
   }
 }

@@ -9,12 +9,12 @@ export async function search ({ get, query }) {
   if (found.length === 1) location.replace(PLACES[found[0].kind](found[0].id))
   return {
     title: 'Search',
-    heading: text ? ['Search: ', h('span', { class: 'mono' }, text.length > 40 ? text.slice(0, 40) + '…' : text)] : 'Search',
+    heading: text ? ['Search: ', h('span', { class: 'mono' }, text.length > 24 ? text.slice(0, 24) + '…' : text)] : 'Search',
     body: panel('Found', found.length
       ? table('Found', [
         { head: 'What', cell: row => row.why },
         { head: 'Id', cell: row => h('a', { class: 'mono', href: PLACES[row.kind](row.id) }, row.id) }
       ], found)
-      : nothing('Nothing. Give a height, or an id of an inference, participant, account or peer; of what was read here, its first four characters are enough.'))
+      : nothing(text ? `Nothing here has the height or id ${text.slice(0, 40)}. ` : '', 'Give a height, or the id of a block, inference, participant, account or peer. The first four characters of what was read here are enough.'))
   }
 }

@@ -6,6 +6,7 @@ import {
 import { drawPanel } from './drawn.js'
 import { tokensPanel } from './tokens.js'
 
+const REASONS = { length: 'cut at the bound of the request', stop: 'ended by itself', stopped: 'stopped by the client', stop_string: 'ended by a stop string' }
 const ENDED = new Set(['SETTLED', 'VALIDATED', 'UPHELD', 'INVALIDATED', 'EXPIRED', 'WITHHELD', 'UNCONFIRMED'])
 
 export async function story ({ get, args: [id], signal, leaving }) {
@@ -27,12 +28,12 @@ export async function story ({ get, args: [id], signal, leaving }) {
         ['Agent', nodeId(it.agent)],
         ['Executor', nodeId(it.executor)],
         ['Prompt', plural(it.prompt_tokens, 'token')],
-        ['Answer', plural(it.output_tokens, 'token'), it.finish_reason && ` (${it.finish_reason.replace('_', ' ')})`,
+        ['Answer', plural(it.output_tokens, 'token'), it.finish_reason && `, ${REASONS[it.finish_reason] ?? it.finish_reason.replaceAll('_', ' ')}`,
           it.taken_over > 0 && `, ${it.taken_over} taken over from another executor`],
         ['Took', took(it, times)],
         ['Artifact root', ident(it.artifact_root, { whole: true, what: 'artifact root' })],
         ['Output', it.output_matches === null ? 'not confirmed yet'
-          : it.output_matches ? 'agent and executor name the same' : h('span', { class: 'bad' }, 'agent and executor name others')],
+          : it.output_matches ? 'agent and executor signed the same' : h('span', { class: 'bad' }, 'agent and executor signed different answers')],
         it.fault && ['Planted fault', it.fault],
         it.left_epoch !== null && ['Left the state', `after epoch ${it.left_epoch}`]
       ])),
@@ -41,15 +42,15 @@ export async function story ({ get, args: [id], signal, leaving }) {
       parts.tokens,
       moneyPanel(it),
       panel('Records', table('Records about this inference', [
-        { head: 'Record', cell: row => row.kind.toLowerCase().replaceAll('_', ' ') + (row.count > 1 ? ` × ${row.count}` : '') },
+        { head: 'Record', title: 'one that the ledger refused is here too', cell: row => row.kind.toLowerCase().replaceAll('_', ' ') + (row.count > 1 ? ` × ${row.count}` : '') },
         { head: 'Block', num: true, cell: row => blockLink(row.height) },
         { head: 'Time', cell: row => time(row.time_ms) }
       ], steps, 'The blocks with its records are not among those that were read here.')),
       panel('Check it yourself',
         h('p', {}, 'What the state says of it, with a proof that needs no trust in a peer:'),
         h('pre', { class: 'command', tabindex: 0 }, `folkmoot prove inference ${it.id} --peer MULTIADDR`),
-        h('p', {}, 'The answer itself, with your own copy of the model:'),
-        h('pre', { class: 'command', tabindex: 0 }, `folkmoot verify ${it.id.slice(0, 12)}.proof --model FOLDER`))
+        it.account !== SPRINT && h('p', {}, 'The answer itself, with your own copy of the model:'),
+        it.account !== SPRINT && h('pre', { class: 'command', tabindex: 0 }, `folkmoot verify ${it.id.slice(0, 12)}.proof --model FOLDER`))
     ]
   }
 }
@@ -61,16 +62,18 @@ function kept (id, context) {
     const tokens = last?.id === id && last.signal === context.signal ? last.tokens : tokensPanel(id, context)
     const draw = last?.id === id && last.signal === context.signal && last.sure ? last.draw : null
     last = { id, status: context.it.status, signal: context.signal, tokens, draw, sure: false }
-    last.draw ??= drawPanel(id, context, () => { last.sure = true })
+    last.draw ??= context.it.account === SPRINT ? undrawn() : drawPanel(id, context, () => { last.sure = true })
   }
   return last
 }
+
+const undrawn = () => panel('Draw', nothing('Nothing was drawn: the executor answered the beacon’s questions of the sprint by itself.'))
 
 function life (it, at) {
   const committee = it.committees.at(-1)
   const wrong = ['INVALIDATED', 'EXPIRED', 'WITHHELD', 'UNCONFIRMED'].includes(it.status)
   const stages = [
-    ['Drawn', it.draw_height, 'its executors'],
+    it.account === SPRINT ? ['Asked', it.draw_height, 'by the beacon'] : ['Drawn', it.draw_height, 'its executors'],
     ['Started', it.start_height, 'money held'],
     ['Finished', it.finish_height, 'executor signed'],
     ['Confirmed', it.output_height, 'agent signed'],

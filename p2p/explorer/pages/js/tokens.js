@@ -1,7 +1,7 @@
 // The chart of an answer's tokens, where its artifact is at hand: from this gateway's own memory, or from a file.
 import { ask } from './api.js'
 import { bars } from './charts.js'
-import { facts, h, nothing, panel, plural, table, whole } from './dom.js'
+import { SPRINT, facts, h, nothing, panel, plural, table, whole } from './dom.js'
 import { apiKey } from './key.js'
 import { gap, readProof } from './proof.js'
 
@@ -17,7 +17,9 @@ export function tokensPanel (id, { it, signal }) {
     }
   }
   fetchOwn(id, signal).then(found => found ? show(found) : body.replaceChildren(
-    h('p', {}, 'The numbers of each token are in the answer’s artifact. Whoever asked has it, and nobody else: no peer gives it to strangers.'), chooser(show)
+    ...(it.account === SPRINT
+      ? [nothing('The numbers of each token are in the answer’s artifact, which peers of the committee alone have.')]
+      : [h('p', {}, 'The numbers of each token are in the answer’s artifact. Whoever asked has it, and nobody else: no peer gives it to strangers.'), chooser(show)])
   ))
   return panel('Tokens', body)
 }
@@ -69,10 +71,11 @@ function chart (proof, id, it) {
     h('h3', {}, 'Margin of each token: how far the likeliest candidate was ahead of the next, in nats'),
     rows.length
       ? bars(rows.map((row, at) => ({ value: Math.min(gap(row), 10), tone: row.rank === 0 ? '' : row.rank > 0 ? 'warn' : 'bad', title: name(row, at) })),
-        { label: `Margins of ${rows.length} tokens; ${others} were not the likeliest`, height: 120, least: 1 })
+        { label: `Margins of ${rows.length} tokens; ${others} were not the likeliest`, height: 136, least: 1, first: 'token 1', last: `token ${whole(rows.length)}` })
       : nothing('The answer has no tokens.'),
     h('ul', { class: 'legend' }, h('li', {}, h('i'), 'the likeliest was chosen'), h('li', {}, h('i', { class: 'warn' }), 'another of the likeliest 8'),
-      others > 0 && h('li', {}, h('i', { class: 'bad' }), 'none of these')),
+      others > 0 && h('li', {}, h('i', { class: 'bad' }), 'one that is less likely still')),
+    h('p', { class: 'muted' }, 'Sampling takes less likely tokens now and then; that alone is no fault. Validators judge whether each token is the one that the request’s seed gives.'),
     h('details', {}, h('summary', {}, 'As a table'), table('Tokens', [
       { head: '#', cell: row => row.at + 1 }, { head: 'Token id', num: true, cell: row => whole(row.token) },
       { head: 'Log-probability', num: true, cell: row => row.logprob.toFixed(3) },
