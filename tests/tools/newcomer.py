@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a file for the figures, as JSON")
     options = parser.parse_args()
     paths, found = options.paths.split(","), {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that folders and networks go, too
     with tempfile.TemporaryDirectory(prefix="folkmoot-newcomer-") as scratch:
         work = Path(scratch)
         if "clone" in paths:
