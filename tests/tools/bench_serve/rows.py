@@ -128,7 +128,7 @@ async def rate(bench: Measured, streams: int) -> None:
 
 
 async def together(server: Server, streams: int, number: int) -> tuple[float, int]:
-    """(tokens a second of so many streams at once, how many of them got 429)."""
+    """(tokens a second of so many streams at once, how many of them were refused)."""
     counted: list[tuple[int, float]] = []  # tokens and seconds of a stream
     refused = 0
 

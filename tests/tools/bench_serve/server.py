@@ -19,7 +19,7 @@ ANSWER_S = 300.0  # the longest wait for a piece of an answer
 
 
 class Refused(RuntimeError):
-    """The server has too much to do, and says so with 429."""
+    """The server has too much to do, and says so: with 429 or 503, or at the end of a stream that waited too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Server:
         begun, first, pieces, counted = time.monotonic(), 0.0, list[str](), 0
         asking = self.http.stream("POST", f"{self.url}/v1/chat/completions", json=body, headers=self.headers)
         async with asking as answer:
-            if answer.status_code == 429:
+            if answer.status_code in (429, 503):
                 raise Refused(self.name)
             if answer.status_code != 200:
                 raise RuntimeError(f"{self.name}: {answer.status_code} {(await answer.aread())[:200]!r}")
@@ -67,7 +67,7 @@ class Server:
                     continue
                 event = json.loads(line[6:])
                 if "error" in event:
-                    raise RuntimeError(f"{self.name}: {event['error']}")
+                    raise Refused(f"{self.name}: {event['error']}")
                 counted = (event.get("usage") or {}).get("completion_tokens", counted)
                 choices = event.get("choices") or [{}]
                 if text := (choices[0].get("delta") or {}).get("content"):
