@@ -341,7 +341,7 @@ async def answers_before_checks(client: VllmClient, steps_file: Path) -> None:
             assert await engine.score(prompts[at][:-4], prompts[at][-4:], 64) == scores[at]
             order.append("check")
 
-        steps = []
+        steps, begun = [], len(counted(steps_file))
         async with aclosing(client.generate(job)) as tokens:
             async for step in tokens:
                 steps.append(step)
@@ -349,15 +349,16 @@ async def answers_before_checks(client: VllmClient, steps_file: Path) -> None:
                     before = len(counted(steps_file))
                     for at in range(len(prompts)):
                         nursery.start_soon(check, at)
-        made = counted(steps_file)[before:]
+        made, ended = counted(steps_file)[before:], len(counted(steps_file))
         order.append("answer")
     theirs = [checks for _, checks, _, _ in made]
     print("answers before checks:", order, "checks had", sum(theirs), "of", 400 * len(prompts), "tokens, in",
           sum(map(bool, theirs)), "of", len(made), "steps")
     assert not sum(left_out for _, _, _, left_out in made), "a step without the answer"
     assert all(checks <= allowed for _, checks, allowed, _ in made), "vLLM did not ask how many tokens a check may have"
-    # fewer, where the engine had gone on before the first token was read here
     assert len(made) <= len(steps) + 1, "a token of the answer in each step"
+    # the engine may have gone on before the first token was read here, so all steps are looked at
+    assert ended - begun >= len(steps) - 1, "each step is written down"
     assert sum(theirs) <= 400 * len(prompts) // 2
     assert [bits(step) for step in steps] == alone
     assert order[-1] == "check"
